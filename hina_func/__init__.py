@@ -1,0 +1,54 @@
+"""Functional, optax-style gradient transformations for PyTorch, for LoRA and LoKr adapters and everything else."""
+
+from .adapters import AdapterMap, AdapterModule, find_adapters
+from .border import one_by_one
+from .compose import (
+    accumulate,
+    apply_if_finite,
+    chain,
+    freeze,
+    identity,
+    masked,
+    named_chain,
+    only,
+    partition,
+    set_to_zero,
+    stateless,
+    with_gradient,
+)
+from .core import EmptyState, GradientTransformation, Hyperparam
+from .optim.hina import HinaAdamW, presets
+from .optim.optimizer import Optimizer
+from .recipes import hina_adamw
+from .roles import ADAPTER_ROLES, ROLES
+from .schedules import (
+    constant_schedule,
+    cosine_decay_schedule,
+    exponential_decay,
+    join_schedules,
+    linear_schedule,
+    piecewise_constant_schedule,
+    polynomial_schedule,
+    warmup_constant_schedule,
+    warmup_cosine_decay_schedule,
+)
+from .state import load_named_state, named_state
+from .transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value, zero_nans
+from .transforms.decay import add_cautious_decayed_weights, add_decayed_weights, dynamic_wd
+from .transforms.lr_scale import lokr_lr_scale, lora_lr_scale, lora_plus_lr_scale
+from .transforms.mask import cautious_mask, grams_sign
+from .transforms.penalty import spd_penalty
+from .transforms.project import centralize, orthogonal_project
+from .transforms.scale import (
+    scale,
+    scale_by_agr,
+    scale_by_learning_rate,
+    scale_by_lion,
+    scale_by_rms,
+    scale_by_schedule,
+    scale_by_trust_ratio,
+)
+from .transforms.scale_by_adam import scale_by_adam, scale_by_adatam
+from .transforms.scale_by_adopt import scale_by_adopt, scale_by_adopt_tam
+from .transforms.trace import ema, trace, trace_tam
+from .tree import apply_updates

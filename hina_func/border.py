@@ -1,0 +1,296 @@
+"""The border between named trees and columns, crossed once per chain.
+
+Inside, transforms are *links*: they see columns and a `Context` and know nothing of names. `transformation` puts a border
+around a link, which makes it a `GradientTransformation` on named trees; `link_of` takes it off again, which is how a chain
+of ten transforms crosses the border once and not ten times.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .core import Columns, GradientTransformation, Hyper, Hyperparam, State, Tree
+from .layout import STACK_LIMIT, Column, Labels, Layout, LeafSpec, Spec, build_layout, is_column_key, key_names, spec_of
+from .state import entries, freeze_rows
+from .tree import flatten, rebuild, tree_leaves
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a link sees beside the update: ``params``, ``grads`` (what masks compare with), hyperparameters, other extras.
+
+    ``missing`` names the parameters without a gradient, whose rows are zero; ``path`` is the link's place in its chain, by
+    which partitions find their labels.
+    """
+
+    layout: Layout
+    params: Columns | None
+    grads: Columns
+    hyperparams: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
+    path: str = ""
+
+    def enter(self, name: str) -> Context:
+        """The context of the link called ``name`` inside this one."""
+        return replace(self, path=f"{self.path}/{name}")
+
+    def part(self, label: Hashable) -> Context:
+        """The context of the columns that carry ``label`` here."""
+        return replace(self, layout=self.layout.part(self.path, label))
+
+    def param(self, column: Column) -> Tensor:
+        assert self.params is not None
+        return self.params[column.key]
+
+    def number(self, hyper: Hyper, column: Column, count: Tensor | None) -> Tensor | float:
+        """The value in force for a column: a number, or a tensor that broadcasts against it."""
+        value: Any = hyper.value(self.hyperparams) if isinstance(hyper, Hyperparam) else hyper
+        if isinstance(hyper, Hyperparam) and isinstance(value, Mapping):
+            value = self._per_row(hyper, value, column)
+        elif callable(value):
+            assert count is not None
+            value = value(count)
+        if not isinstance(value, Tensor):
+            return float(value)
+        return value.reshape(()) if value.numel() == 1 else value.to(column.dtype).reshape(-1, *(1,) * len(column.shape or (1,)))
+
+    def _per_row(self, hyper: Hyperparam, values: Mapping[str, Any], column: Column) -> Any:
+        """``{parameter name: value}`` or ``{column key: value}`` as one value, or one per row."""
+        if column.key in values and is_column_key(column.key):
+            value = values[column.key]
+            return value if hyper.index is None else value[hyper.index]
+        rows = [values.get(name, hyper.default) for name in column.names]
+        if hyper.index is not None:
+            rows = [row[hyper.index] for row in rows]
+        return torch.stack([torch.as_tensor(row, dtype=column.dtype, device=column.device) for row in rows])
+
+
+class Link:
+    """A transform on columns. Links are immutable, picklable and compared by what they hold."""
+
+    name: str
+
+    def init(self, ctx: Context) -> State:
+        raise NotImplementedError
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        raise NotImplementedError
+
+    def needs_params(self) -> str | None:
+        """The name of a transform in here that cannot do without ``params``."""
+        return None
+
+    def hyperparams(self) -> Iterator[Hyperparam]:
+        """Every `Hyperparam` in here."""
+        return iter(())
+
+    def labels(self, leaf: LeafSpec, role: str, path: str) -> Labels:
+        """What divides columns for this link and those inside it."""
+        return ()
+
+    def roles(self) -> frozenset[str]:
+        """The adapter roles that some rule in here acts on."""
+        return frozenset()
+
+    def module_rules(self) -> Iterator[tuple[str, str]]:
+        """Name and kind ("lora", "lokr") of each rule in here that acts on whole adapter modules."""
+        return iter(())
+
+    def patterns(self) -> tuple[tuple[str, str], ...]:
+        """User patterns (regular expression, role) of the rules in here."""
+        return ()
+
+
+class Border:
+    """A link with named trees on its outside: the two functions of a `GradientTransformation`."""
+
+    def __init__(self, link: Link, stack_limit: int = STACK_LIMIT) -> None:
+        self.link = link
+        self.stack_limit = stack_limit
+        self._layouts: dict[Spec, Layout] = {}
+
+    def layout(self, spec: Spec) -> Layout:
+        """The layout of parameters with these facts: a pure function of them, remembered because it takes a while to find."""
+        if spec not in self._layouts:
+            self._layouts[spec] = build_layout(spec, self._labels, self.link.patterns(), self.stack_limit)
+        return self._layouts[spec]
+
+    def _labels(self, leaf: LeafSpec, role: str) -> Labels:
+        return self.link.labels(leaf, role, "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"link": self.link, "stack_limit": self.stack_limit, "_layouts": {}}
+
+    def init(self, params: Tree) -> State:
+        """The state before the first update.
+
+        Raises:
+            ValueError: if there is no parameter, two have the same name, or one is sparse, complex or integer.
+        """
+        leaves = tree_leaves(params)
+        check_params(leaves)
+        layout = self.layout(spec_of(leaves))
+        columns = layout.stack(leaves)
+        with torch.no_grad():
+            return self.link.init(Context(layout, columns, columns))
+
+    def update(
+        self,
+        updates: Tree,
+        state: State,
+        params: Tree | None = None,
+        *,
+        grads: Tree | None = None,
+        hyperparams: Mapping[str, Any] | None = None,
+        **extra: Any,
+    ) -> tuple[Tree, State]:
+        """New updates and new state.
+
+        Args:
+            updates: gradients, or what an earlier transform returned; None or absent: a parameter without a gradient.
+            state: of ``init`` or of the last ``update``.
+            params: the parameters now.
+            grads: what masks compare with; ``updates`` itself if not given.
+            hyperparams: values of `Hyperparam`.
+            extra: handed on to transforms written outside this library.
+
+        Raises:
+            ValueError: if the trees do not fit each other or the state, or ``params`` is needed and missing.
+        """
+        given = flatten(updates)
+        leaves = None if params is None else tree_leaves(params)
+        needy = self.link.needs_params()
+        if leaves is None and needy is not None:
+            raise ValueError(f"{needy} needs the parameters: call update(updates, state, params)")
+        layout = self._layout_for(given, leaves, state)
+        ctx = Context(
+            layout,
+            None if leaves is None else layout.stack(leaves),
+            layout.stack(given if grads is None else flatten(grads)),
+            hyperparams or {},
+            extra,
+            frozenset(name for column in layout.columns for name in column.names if given.get(name) is None),
+        )
+        present = layout.present(given)
+        new, new_state = self.link.update(layout.stack(given), state, ctx)
+        if present:
+            new_state = freeze_rows(present, new_state, state)
+        rows = layout.unstack(new)
+        return rebuild(updates, {name: rows[name] for name, leaf in given.items() if leaf is not None}), new_state
+
+    def _layout_for(self, given: dict[str, Tensor | None], params: dict[str, Tensor] | None, state: State) -> Layout:
+        there = {name: leaf for name, leaf in given.items() if leaf is not None}
+        for name, leaf in there.items():
+            if leaf.is_sparse:
+                raise ValueError(f"the update of {name!r} is sparse; only dense updates are supported")
+            if params is not None and (name not in params or params[name].shape != leaf.shape):
+                what = f"has shape {tuple(params[name].shape)}" if name in params else "is not among params"
+                raise ValueError(f"update {name!r} of shape {tuple(leaf.shape)} has no counterpart: the parameter {what}")
+        keys = {entry.key for entry, _ in entries(state) if is_column_key(entry.key)}
+        if params is not None:
+            layout = self.layout(spec_of(params))
+            if not keys <= layout.keys:
+                names = {name for key in keys for name in key_names(key)}
+                raise ValueError(_misfit(names, set(params)))
+            return layout
+        layout = self.layout(spec_of(there))
+        if keys <= layout.keys:
+            return layout
+        return _layout_of_state(keys, layout)
+
+
+def _layout_of_state(keys: set[str], layout: Layout) -> Layout:
+    """Without params, parameters that have no gradient are known from the state's columns only."""
+    columns = {name: column for column in layout.columns for name in column.names}
+    kept = {name for key in keys for name in key_names(key)}
+    found: list[Column] = [column for column in layout.columns if not kept.intersection(column.names)]
+    for key in sorted(keys):
+        known = [columns[name] for name in key_names(key) if name in columns]
+        if known:
+            found.append(known[0]._replace(key=key, names=key_names(key)))
+    return Layout(tuple(found), ())
+
+
+def _misfit(state: set[str], params: set[str]) -> str:
+    missing, foreign = sorted(state - params), sorted(params - state)
+    return (
+        f"the state was made for other parameters (or shapes): without a counterpart in params {missing or 'none'}, "
+        f"without one in the state {foreign or 'none'}; call init(params) again"
+    )
+
+
+def check_params(leaves: Mapping[str, Tensor]) -> None:
+    """Refuse what no transform can work on."""
+    if not leaves:
+        raise ValueError("there are no parameters")
+    for name, leaf in leaves.items():
+        if "\n" in name:
+            raise ValueError(f"a parameter's name must not contain a line break, got {name!r}")
+        if leaf.layout != torch.strided or not leaf.is_floating_point():
+            kind = "sparse" if leaf.layout != torch.strided else str(leaf.dtype).removeprefix("torch.")
+            raise ValueError(f"parameter {name!r} must be a dense floating-point tensor, got {kind}")
+
+
+def transformation(link: Link, stack_limit: int = STACK_LIMIT) -> GradientTransformation:
+    """A link as a `GradientTransformation` on named trees."""
+    border = Border(link, stack_limit)
+    return GradientTransformation(border.init, border.update)
+
+
+def link_of(tx: GradientTransformation) -> Link:
+    """The link inside a transformation of this library, or a link around one written elsewhere."""
+    if not callable(getattr(tx, "init", None)) or not callable(getattr(tx, "update", None)):
+        raise TypeError(f"a GradientTransformation (init, update) is wanted, got {tx!r}")
+    border = getattr(tx.update, "__self__", None)
+    return border.link if isinstance(border, Border) else Foreign(tx)
+
+
+def one_by_one(tx: GradientTransformation) -> GradientTransformation:
+    """The same transformation without stacking: the plain loop over parameters, slow and obvious.
+
+    >>> import hina_func as hf, torch
+    >>> w, b = torch.tensor([3.0]), torch.tensor([4.0])
+    >>> one_by_one(hf.scale(2.0)).update({"w": w, "b": b}, hf.EmptyState())[0]
+    {'w': tensor([6.]), 'b': tensor([8.])}
+    """
+    return transformation(link_of(tx), stack_limit=-1)
+
+
+class ForeignState(NamedTuple):
+    """The state of a transformation that was not written with this library's lifts."""
+
+    inner: State
+
+
+@dataclass(frozen=True)
+class Foreign(Link):
+    """A link around any two functions: it crosses the border on its own and sees flat trees of the leaves that are there."""
+
+    tx: GradientTransformation
+    name: str = "foreign"
+
+    def init(self, ctx: Context) -> State:
+        assert ctx.params is not None
+        return ForeignState(self.tx.init(ctx.layout.unstack(ctx.params)))
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        updates = {name: leaf for name, leaf in ctx.layout.unstack(u).items() if name not in ctx.missing}
+        params = None if ctx.params is None else ctx.layout.unstack(ctx.params)
+        extra = {"grads": ctx.layout.unstack(ctx.grads), "hyperparams": ctx.hyperparams, **ctx.extra}
+        new, inner = self.tx.update(updates, state.inner, params, **_accepted(self.tx.update, extra))
+        return ctx.layout.stack(flatten(new)), ForeignState(inner)
+
+
+def _accepted(f: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Those keyword arguments that ``f`` takes; optax's plain transformations take none."""
+    parameters = inspect.signature(f).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return extra
+    return {key: value for key, value in extra.items() if key in {parameter.name for parameter in parameters}}

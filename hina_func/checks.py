@@ -1,0 +1,67 @@
+"""Argument checks for factories: which argument, what is allowed, what came."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from .core import Hyper, Hyperparam
+
+
+def require_finite(**arguments: Hyper) -> None:
+    """Each argument is a finite number (or a schedule, a 0-d tensor or a Hyperparam, whose default is checked)."""
+    _require("be a finite number", lambda value: True, arguments)
+
+
+def require_nonnegative(**arguments: Hyper) -> None:
+    """Each argument is at least 0."""
+    _require("be >= 0", lambda value: value >= 0, arguments)
+
+
+def require_positive(**arguments: Hyper) -> None:
+    """Each argument is above 0."""
+    _require("be > 0", lambda value: value > 0, arguments)
+
+
+def require_decay_rate(**arguments: Hyper) -> None:
+    """Each argument lies in [0, 1), as the decay rate of an average must."""
+    _require("be in [0, 1)", lambda value: 0 <= value < 1, arguments)
+
+
+def require_unit(**arguments: Hyper) -> None:
+    """Each argument lies in [0, 1]."""
+    _require("be in [0, 1]", lambda value: 0 <= value <= 1, arguments)
+
+
+def require_choice(allowed: tuple[Any, ...], **arguments: Any) -> None:
+    """Each argument is one of ``allowed``."""
+    for name, value in arguments.items():
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def require_count(**arguments: int) -> None:
+    """Each argument is a whole number of at least 1."""
+    for name, value in arguments.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+
+
+def _require(what: str, holds: Callable[[float], bool], arguments: dict[str, Hyper]) -> None:
+    for name, given in arguments.items():
+        value: Any = given
+        if isinstance(given, Hyperparam):
+            value = given.default if given.index is None else given.default[given.index]
+        if isinstance(value, Tensor):
+            if value.numel() != 1:
+                raise ValueError(f"{name} must be one number, got a tensor of shape {tuple(value.shape)}")
+            continue
+        if callable(value):
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must {what}, a schedule or a Hyperparam, got {value!r}")
+        if not math.isfinite(value) or not holds(value):
+            raise ValueError(f"{name} must {what}, got {value!r}")

@@ -1,0 +1,278 @@
+"""The links of composition: what `compose` puts together, on columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .border import Context, Foreign, Link
+from .core import Columns, EmptyState, Hyperparam, State
+from .layout import Labels, LeafSpec
+from .state import map_state
+
+
+class Stateless(Link):
+    """A link that keeps nothing."""
+
+    def init(self, ctx: Context) -> State:
+        return EmptyState()
+
+
+@dataclass(frozen=True)
+class Identity(Stateless):
+    name: str = "identity"
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        return u, state
+
+
+@dataclass(frozen=True)
+class SetToZero(Stateless):
+    name: str = "set_to_zero"
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        zeros = {column.key: torch.zeros_like(u[column.key]) for column in ctx.layout.columns}
+        return {**u, **zeros}, state
+
+
+@dataclass(frozen=True)
+class Around(Link):
+    """A link with named links inside; the questions about it are answered by them."""
+
+    name: str
+    links: tuple[tuple[str, Link], ...]
+
+    def needs_params(self) -> str | None:
+        return next((needy for _, link in self.links if (needy := link.needs_params())), None)
+
+    def hyperparams(self) -> Iterator[Hyperparam]:
+        return (hyper for _, link in self.links for hyper in link.hyperparams())
+
+    def labels(self, leaf: LeafSpec, role: str, path: str) -> Labels:
+        return tuple(label for name, link in self.links for label in link.labels(leaf, role, f"{path}/{name}"))
+
+    def roles(self) -> frozenset[str]:
+        return frozenset().union(*(link.roles() for _, link in self.links))
+
+    def module_rules(self) -> Iterator[tuple[str, str]]:
+        return (rule for _, link in self.links for rule in link.module_rules())
+
+    def patterns(self) -> tuple[tuple[str, str], ...]:
+        return tuple(dict.fromkeys(pattern for _, link in self.links for pattern in link.patterns()))
+
+
+@dataclass(frozen=True)
+class Chain(Around):
+    """Links one after the other; the state is a dict by their names."""
+
+    def init(self, ctx: Context) -> State:
+        return {name: link.init(ctx.enter(name)) for name, link in self.links}
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        after: dict[str, State] = {}
+        for name, link in self.links:
+            u, after[name] = link.update(u, state[name], ctx.enter(name))
+        return u, after
+
+
+class PartitionState(NamedTuple):
+    """The state of each label's transform, by label."""
+
+    nameless = True
+    inner: dict[str, State]
+
+
+@dataclass(frozen=True)
+class Partition(Around):
+    """Each parameter goes through the link of its label and no other."""
+
+    label_of: Callable[[LeafSpec, str], Hashable] = field(default=lambda leaf, role: "")
+
+    def init(self, ctx: Context) -> State:
+        return PartitionState({label: link.init(ctx.part(label).enter(label)) for label, link in self.links})
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        after: dict[str, State] = {}
+        for label, link in self.links:
+            u, after[label] = link.update(u, state.inner[label], ctx.part(label).enter(label))
+        return u, PartitionState(after)
+
+    def labels(self, leaf: LeafSpec, role: str, path: str) -> Labels:
+        label = str(self.label_of(leaf, role))
+        links = dict(self.links)
+        if label not in links:
+            raise ValueError(f"{self.name}: the label of {leaf.name!r} must be one of {', '.join(links)}, got {label!r}")
+        return ((path, label), *links[label].labels(leaf, role, f"{path}/{label}"))
+
+
+class WithGradientState(NamedTuple):
+    """The states of both parts."""
+
+    nameless = True
+    first: State
+    then: State
+
+
+@dataclass(frozen=True)
+class WithGradient(Around):
+    """See `with_gradient`."""
+
+    def init(self, ctx: Context) -> State:
+        (_, first), (_, then) = self.links
+        return WithGradientState(first.init(ctx.enter("first")), then.init(ctx.enter("then")))
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        (_, first), (_, then) = self.links
+        grads, first_state = first.update(u, state.first, ctx.enter("first"))
+        seen = replace(ctx, grads=grads)
+        u, then_state = then.update(grads, state.then, seen.enter("then"))
+        return u, WithGradientState(first_state, then_state)
+
+
+class ApplyIfFiniteState(NamedTuple):
+    """Counters as in optax, and the inner state."""
+
+    notfinite_count: Tensor
+    last_finite: Tensor
+    total_notfinite: Tensor
+    inner: State
+
+
+@dataclass(frozen=True)
+class ApplyIfFinite(Around):
+    """See `apply_if_finite`."""
+
+    max_consecutive_errors: int = 1
+
+    def init(self, ctx: Context) -> State:
+        device = ctx.layout.columns[0].device if ctx.layout.columns else None
+        zero = torch.zeros((), dtype=torch.int64, device=device)
+        finite = torch.ones((), dtype=torch.bool, device=device)
+        return ApplyIfFiniteState(zero, finite, zero.clone(), self.links[0][1].init(ctx.enter("inner")))
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        keys = [column.key for column in ctx.layout.columns]
+        finite = torch.stack([torch.isfinite(u[key]).all().to(state.last_finite.device) for key in keys]).all()
+        count = torch.where(finite, 0, state.notfinite_count + 1)
+        apply = finite | (count > self.max_consecutive_errors)
+        new, inner = self.links[0][1].update(u, state.inner, ctx.enter("inner"))
+        kept = {key: torch.where(apply, new[key], 0) for key in keys}
+        after = map_state(lambda entry, fresh, old: torch.where(apply, fresh, old), inner, state.inner)
+        return {**u, **kept}, ApplyIfFiniteState(count, finite, state.total_notfinite + ~finite, after)
+
+
+class AccumulateState(NamedTuple):
+    """``mini_step``: gradients absorbed since the last real update; ``acc``: their mean."""
+
+    mini_step: Columns
+    acc: Columns
+    inner: State
+
+
+@dataclass(frozen=True)
+class Accumulate(Around):
+    """See `accumulate`."""
+
+    every: int = 1
+
+    def init(self, ctx: Context) -> State:
+        steps = {c.key: torch.zeros(len(c.names), dtype=torch.int64, device=c.device) for c in ctx.layout.columns}
+        return AccumulateState(steps, {c.key: c.zeros() for c in ctx.layout.columns}, self.links[0][1].init(ctx.enter("inner")))
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        means, emits, steps = {}, {}, {}
+        for column in ctx.layout.columns:
+            key, step = column.key, state.mini_step[column.key]
+            means[key] = state.acc[key] + (u[key] - state.acc[key]) / _over(step + 1, u[key]).to(u[key].dtype)
+            emits[key] = step + 1 == self.every
+            steps[key] = torch.where(emits[key], 0, step + 1)
+        seen = replace(ctx, grads={**ctx.grads, **means})
+        new, inner = self.links[0][1].update({**u, **means}, state.inner, seen.enter("inner"))
+        emitted = torch.stack([emit.any() for emit in emits.values()]).any()
+
+        def pick(entry: Any, fresh: Tensor, old: Tensor) -> Tensor:
+            return torch.where(_over(emits.get(entry.key, emitted), fresh), fresh, old)
+
+        kept = {key: torch.where(_over(emits[key], new[key]), new[key], 0) for key in means}
+        acc = {key: torch.where(_over(emits[key], mean), 0, mean) for key, mean in means.items()}
+        return {**u, **kept}, AccumulateState(steps, acc, map_state(pick, inner, state.inner))
+
+
+def _over(rows: Tensor, like: Tensor) -> Tensor:
+    """A mask or counter per row (or for all rows) against ``like``."""
+    return rows if rows.ndim == 0 else rows.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+@dataclass(frozen=True)
+class Only(Partition):
+    """A partition by role."""
+
+    wanted: frozenset[str] = frozenset()
+    extra_patterns: tuple[tuple[str, str], ...] = ()
+
+    def roles(self) -> frozenset[str]:
+        return super().roles() | self.wanted - {"regular"}
+
+    def patterns(self) -> tuple[tuple[str, str], ...]:
+        return (*super().patterns(), *self.extra_patterns)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelsByName:
+    """Labels by name or by function."""
+
+    name: str
+    table: Any
+    boolean: bool = False
+
+    def __call__(self, leaf: LeafSpec, role: str) -> Hashable:
+        if callable(self.table):
+            label = self.table(leaf.name, torch.empty(leaf.shape, dtype=leaf.dtype, device="meta"))
+        elif leaf.name in self.table:
+            label = self.table[leaf.name]
+        else:
+            raise ValueError(f"{self.name}: there is no label for parameter {leaf.name!r}")
+        return ("in" if label else "out") if self.boolean else label
+
+
+@dataclass(frozen=True)
+class InRoles:
+    """"in" for parameters of these roles."""
+
+    roles: frozenset[str]
+
+    def __call__(self, leaf: LeafSpec, role: str) -> Hashable:
+        return "in" if role in self.roles else "out"
+
+
+def as_chain(link: Link) -> Link:
+    """A link inside another, under its own name."""
+    return link if isinstance(link, Chain) else Chain("chain", ((link.name, link),))
+
+
+def hyperparams_of(link: Link) -> dict[str, Any]:
+    """Name -> default of every `Hyperparam` in a link."""
+    defaults: dict[str, Any] = {}
+    for hyper in link.hyperparams():
+        if hyper.name in defaults and defaults[hyper.name] != hyper.default:
+            raise ValueError(f"Hyperparam {hyper.name!r} has two defaults: {defaults[hyper.name]!r} and {hyper.default!r}")
+        defaults[hyper.name] = hyper.default
+    return defaults
+
+
+def has_foreign(link: Link) -> bool:
+    """Whether some transform in here was written without this library's lifts."""
+    return isinstance(link, Foreign) or isinstance(link, Around) and any(has_foreign(inner) for _, inner in link.links)
+
+
+def paths_of(link: Link, path: str = "") -> Iterator[str]:
+    """Where each transform stands in a link, in order: what a chain is recognised by."""
+    if not isinstance(link, Around):
+        yield path or link.name
+        return
+    for name, inner in link.links:
+        yield from paths_of(inner, f"{path}/{name}" if path else name)

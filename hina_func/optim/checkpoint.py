@@ -1,0 +1,104 @@
+"""State dicts: what a chain's is recognised by, and how a saved one is put in order for a live optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..border import Link
+from ..links import paths_of
+from .naming import group_names
+from .rows import expected_rows
+
+FORMAT = 1
+"""Number of the layout of state dicts; raised with every change that older code cannot read."""
+
+
+def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], link: Link) -> dict[str, Any]:
+    """``saved`` in the order of the live groups, with the positions of the live parameters as ids.
+
+    Raises:
+        ValueError: if it does not fit; lists what differs.
+    """
+    differences = _chain_differences(saved.get("hina_func"), link)
+    saved_groups = saved["param_groups"]
+    sizes, saved_sizes = ([len(group["params"]) for group in side] for side in (groups, saved_groups))
+    by_name = all("param_names" in group for side in (groups, saved_groups) for group in side)
+    order = list(range(len(groups)))
+    if by_name:
+        order, found = _groups_by_name(groups, saved_groups)
+        differences += found
+    elif sizes != saved_sizes:
+        differences.append(f"parameter groups of {saved_sizes} parameters in the saved state, of {sizes} here")
+    if differences:
+        raise ValueError("the saved state does not fit this optimizer: " + "; ".join(differences))
+
+    aligned_groups, state = [], {}
+    position = 0
+    for group, index in zip(groups, order, strict=True):
+        source = saved_groups[index]
+        names = group.get("param_names")
+        ids = dict(zip(source["param_names"], source["params"], strict=True)) if by_name else {}
+        ordered = [ids[name] for name in names or ()] if by_name else source["params"]
+        for offset, key in enumerate(ordered):
+            if saved["state"].get(key):
+                state[position + offset] = dict(saved["state"][key])
+        renumbered = {**source, "params": list(range(position, position + len(ordered)))}
+        aligned_groups.append({**renumbered, "param_names": list(names)} if names is not None else renumbered)
+        position += len(ordered)
+    _check_rows(state, groups, link)
+    return {**saved, "state": state, "param_groups": aligned_groups}
+
+
+def _chain_differences(meta: Mapping[str, Any] | None, link: Link) -> list[str]:
+    if meta is None:
+        return []
+    if meta.get("format") != FORMAT:
+        return [f"it has format {meta.get('format')!r}, this version reads {FORMAT}"]
+    here, there = list(paths_of(link)), list(meta["transforms"])
+    if here == there:
+        return []
+    gone, new = ([x for x in side if x not in other] for side, other in ((there, here), (here, there)))
+    return [f"it was saved from another chain: only there {gone or 'nothing'}, only here {new or 'nothing'}, or in another order"]
+
+
+def _groups_by_name(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> tuple[list[int], list[str]]:
+    """For each live group the saved one with the same parameters."""
+    here = {name for group in groups for name in group["param_names"]}
+    there = {name for group in saved for name in group["param_names"]}
+    differences = []
+    if there - here:
+        differences.append(f"no parameter here for {', '.join(sorted(there - here))}")
+    if here - there:
+        differences.append(f"nothing saved for {', '.join(sorted(here - there))}")
+    if differences:
+        return [], differences
+    order = []
+    for i, group in enumerate(groups):
+        wanted = set(group["param_names"])
+        same = [j for j, other in enumerate(saved) if set(other["param_names"]) == wanted and j not in order]
+        if not same or len(groups) != len(saved):
+            return [], [f"its {len(saved)} parameter groups divide the parameters differently from the {len(groups)} here"]
+        order.append(i if i in same else same[0])
+    return order, []
+
+
+def _check_rows(state: Mapping[int, Mapping[str, Any]], groups: list[dict[str, Any]], link: Link) -> None:
+    params = [param for group in groups for param in group["params"]]
+    names = group_names(groups)
+    differences = []
+    held = {names[i]: rows for i, rows in state.items()}
+    expected = expected_rows(link, dict(zip(names, params, strict=True))) if held else {}
+    for name, rows in held.items():
+        wanted = expected[name]
+        for key in wanted.keys() - rows.keys():
+            differences.append(f"{name} lacks {key}")
+        for key in rows.keys() - wanted.keys():
+            differences.append(f"{name} has {key}, which this chain does not keep")
+        for key in wanted.keys() & rows.keys():
+            shape = getattr(rows[key], "shape", None)
+            if shape != wanted[key]:
+                differences.append(f"{name}: {key} has shape {shape and tuple(shape)}, not {tuple(wanted[key])}")
+    if differences:
+        shown = "; ".join(sorted(differences)[:20])
+        raise ValueError(f"the saved state does not fit this optimizer: {shown}{' ...' * (len(differences) > 20)}")

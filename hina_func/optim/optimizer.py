@@ -1,0 +1,319 @@
+"""A chain behind ``torch.optim``: names, groups as values per row, state by name, exact resume."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..adapters import AdapterMap, find_adapters
+from ..border import Context, check_params, link_of
+from ..checks import require_choice, require_finite
+from ..core import GradientTransformation
+from ..links import hyperparams_of, paths_of
+from ..roles import parse_name
+from ..state import freeze_rows
+from .checkpoint import FORMAT, aligned_state_dict
+from .naming import group_names, names_found, names_given, placeholder
+from .rows import Rows, by_column
+
+logger = logging.getLogger("hina_func")
+
+
+class Optimizer(torch.optim.Optimizer):
+    r"""A `GradientTransformation` as a ``torch.optim.Optimizer``.
+
+    ``param_groups`` hold the chain's `Hyperparam`, so LR schedulers work and groups may differ; all groups go through one chain
+    together, so an A and a B in different groups still pair. ``state[param]`` holds the state by name, as float32 for
+    parameters of lower precision.
+
+    Args:
+        params: what torch's optimizers take, a mapping ``{name: tensor}``, or groups with ``param_names``, ``named`` or
+            ``names``. Names are kept in ``param_groups[i]["param_names"]``.
+        tx: the chain.
+        compile: "auto", True or False: whether to run the chain compiled.
+        discover_names: look up plain tensors in the live modules that own them.
+        hyperparams: values of the chain's `Hyperparam`, instead of their defaults.
+
+    Raises:
+        TypeError: for a hyperparameter that the chain does not have, or a parameter that is no tensor.
+        ValueError: for values out of range, duplicate names, sparse, complex or integer parameters, or no parameters.
+
+    >>> import hina_func as hf, torch
+    >>> model = torch.nn.Linear(2, 1)
+    >>> tx = hf.chain(hf.scale_by_adam(), hf.scale_by_learning_rate(hf.Hyperparam("lr", 1e-3)))
+    >>> optimizer = Optimizer(model.named_parameters(), tx, lr=0.1)
+    >>> model(torch.ones(2)).sum().backward()
+    >>> optimizer.step()
+    >>> optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["param_names"]
+    (0.1, ['weight', 'bias'])
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        tx: GradientTransformation,
+        *,
+        compile: str | bool = "auto",  # noqa: A002
+        discover_names: bool = True,
+        **hyperparams: Any,
+    ) -> None:
+        require_choice(("auto", True, False), compile=compile)
+        self.tx = tx
+        self.compile = compile
+        self.discover_names = discover_names
+        self._link = link_of(tx)
+        self._rows: Rows | None = None
+        defaults = hyperparams_of(self._link)
+        unknown = sorted(hyperparams.keys() - defaults.keys())
+        if unknown:
+            known = ", ".join(sorted(defaults)) or "none"
+            raise TypeError(f"unknown hyperparameter {', '.join(unknown)}; this chain has: {known}")
+        super().__init__(self._named(params), {**defaults, **hyperparams})
+        self._report_coverage()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, at any time; hyperparameters it does not give are the defaults.
+
+        Raises:
+            ValueError: for values out of range, duplicate names, or parameters that cannot be optimized.
+        """
+        if isinstance(param_group, dict) and not isinstance(param_group.get("params"), (Tensor, set)):
+            param_group["params"] = list(param_group["params"])
+        if isinstance(param_group, dict) and isinstance(param_group.get("params"), Tensor):
+            param_group["params"] = [param_group["params"]]
+        if isinstance(param_group, dict) and _are_tensors(param_group["params"]):
+            self._name_group(param_group)
+        for key in self.defaults.keys() & param_group.keys() if isinstance(param_group, dict) else ():
+            self._check_value(key, param_group[key])
+        for key in self.defaults if not self.param_groups else ():
+            self._check_value(key, self.defaults[key])
+        super().add_param_group(param_group)
+        try:
+            self._check_group(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One update of every parameter that has a gradient.
+
+        Args:
+            closure: reevaluates the model with gradients on and returns the loss; run first.
+
+        Returns:
+            What the closure returned.
+
+        Raises:
+            RuntimeError: if a gradient is sparse; nothing has changed then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            self._step()
+        return loss
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Every parameter of every group by its name; ``param_3`` is the fourth if it has none."""
+        params = [param for group in self.param_groups for param in group["params"]]
+        return dict(zip(group_names(self.param_groups), params, strict=True))
+
+    def adapters(self) -> AdapterMap:
+        """The adapter modules among the parameters; print it to see what the adapter rules cover."""
+        return find_adapters(self.named_parameters(), self._link.patterns())
+
+    def coverage(self) -> str:
+        """One line: how many adapter modules the chain's rules cover.
+
+        >>> import hina_func as hf, torch
+        >>> params = {"q.lokr_w1": torch.zeros(2, 2), "q.lokr_w2": torch.zeros(2, 2)}
+        >>> Optimizer(params, hf.lokr_lr_scale()).coverage()
+        'lokr_lr_scale: 1 LoKr modules matched among 2 parameters'
+        """
+        spelled = {"lora": "LoRA", "lokr": "LoKr"}
+        rules = "; ".join(
+            f"{', '.join(dict.fromkeys(name for name, k in self._link.module_rules() if k == kind))}: "
+            f"{count} {spelled[kind]} modules matched"
+            for kind, count in self._covered().items()
+        )
+        return f"{rules or 'no adapter rules'} among {len(self.named_parameters())} parameters"
+
+    def state_dict(self) -> dict[str, Any]:
+        """torch's, with the names of the parameters and the fingerprint of the chain."""
+        return {**super().state_dict(), "hina_func": {"format": FORMAT, "transforms": list(paths_of(self._link))}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue exactly where the saved optimizer was.
+
+        Parameters are matched by name, in any order and grouping of the same names; by position where the saved state has no
+        names. Every tensor keeps the dtype it was saved with.
+
+        Raises:
+            ValueError: if it was saved from another chain or other parameters; lists the differences, and nothing is changed.
+        """
+        aligned: dict[str, Any] = {}
+
+        def align(_: torch.optim.Optimizer, given: dict[str, Any]) -> dict[str, Any]:
+            aligned.update(aligned_state_dict(given, self.param_groups, self._link))
+            return aligned
+
+        def keep_dtypes(_: torch.optim.Optimizer) -> None:
+            params = [param for group in self.param_groups for param in group["params"]]
+            exact = {
+                params[i]: {key: x.to(params[i].device, copy=True) for key, x in rows.items()}
+                for i, rows in aligned["state"].items()
+            }
+            self.state = defaultdict(dict, exact)
+
+        # torch casts state to the parameter's dtype; between its own hooks and the user's, ours put back what was saved.
+        before = self.register_load_state_dict_pre_hook(align)
+        after = self.register_load_state_dict_post_hook(keep_dtypes, prepend=True)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            before.remove()
+            after.remove()
+        self._rows = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {"tx", "compile", "discover_names", *super().__getstate__()}
+        return {key: value for key, value in self.__dict__.items() if key in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._link = link_of(self.tx)
+        self._rows = None
+        for group in self.param_groups:
+            for key, default in self.defaults.items():
+                if key != "differentiable":
+                    group.setdefault(key, default)
+
+    def _named(self, params: Any) -> Any:
+        """The constructor's ``params`` with names filled in where none were given."""
+        if isinstance(params, Mapping):
+            params = params.items()
+        if isinstance(params, Tensor) or not isinstance(params, Iterable):
+            return params
+        params = list(params)
+        groups = params if params and isinstance(params[0], dict) else [{"params": params}]
+        for group in groups:
+            if isinstance(group.get("params"), Tensor):
+                group["params"] = [group["params"]]
+            elif not isinstance(group.get("params"), set):
+                group["params"] = list(group["params"])
+        nameless = [group for group in groups if _are_tensors(group["params"]) and names_given(group) is None]
+        tensors = [param for group in nameless for param in group["params"]]
+        if self.discover_names and len(nameless) == len(groups) and _are_tensors(tensors):
+            found = names_found(tensors)
+            if found:
+                names = [found.get(id(param), placeholder(i)) for i, param in enumerate(tensors)]
+                for group in groups:
+                    group["param_names"], names = names[: len(group["params"])], names[len(group["params"]) :]
+                return groups
+        return params
+
+    def _name_group(self, group: dict[str, Any]) -> None:
+        """torch wants all groups with names, or none: give a new group names if the others have them."""
+        given = names_given(group)
+        if given is not None:
+            group["param_names"] = given
+        elif not group["params"]:
+            if not self.param_groups or "param_names" in self.param_groups[0]:
+                group["param_names"] = []
+        elif self.param_groups and "param_names" in self.param_groups[0]:
+            found = names_found(group["params"]) if self.discover_names else {}
+            start = sum(len(other["params"]) for other in self.param_groups)
+            group["param_names"] = [found.get(id(p), placeholder(start + i)) for i, p in enumerate(group["params"])]
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        names = group_names(self.param_groups)
+        double = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if double:
+            raise ValueError(f"two parameters have the same name: {', '.join(double)}")
+        if group["params"]:
+            start = len(names) - len(group["params"])
+            check_params(dict(zip(names[start:], group["params"], strict=True)))
+
+    def _check_value(self, key: str, value: Any) -> None:
+        for part in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(part, Tensor) and part.numel() != 1:
+                raise ValueError(f"Tensor {key} must be 1-element, got shape {tuple(part.shape)}")
+            require_finite(**{key: part})
+            if key == "lr" and not isinstance(part, Tensor) and part < 0:
+                raise ValueError(f"Invalid learning rate: {part}")
+
+    def _report_coverage(self) -> None:
+        """Say what the adapter rules cover; nothing at all is worth a warning."""
+        ruled = sorted(self._link.roles())
+        if ruled and not any(group.get("param_names") for group in self.param_groups):
+            warnings.warn(
+                f"the parameters have no names, so the adapter rules for {', '.join(ruled)} are off; "
+                "the other rules work. Pass model.named_parameters(), or groups with 'param_names'.",
+                stacklevel=3,
+            )
+        elif any(self._link.module_rules()):
+            if any(self._covered().values()):
+                logger.info("%s", self.coverage())
+            else:
+                warnings.warn(self.coverage(), stacklevel=3)
+
+    def _covered(self) -> dict[str, int]:
+        """Kind of adapter -> number of modules that the rules of this chain act on."""
+        complete = [module.kind for module in self.adapters().modules if module.complete]
+        return {kind: complete.count(kind) for _, kind in self._link.module_rules()}
+
+    @torch.compiler.disable
+    def _step(self) -> None:
+        named = self.named_parameters()
+        grads = {name: param.grad for name, param in named.items()}
+        there = [name for name, grad in grads.items() if grad is not None]
+        for name in there:
+            if grads[name].layout != torch.strided:  # type: ignore[union-attr]
+                raise RuntimeError(f"hina_func does not support sparse gradients; the gradient of {name!r} is sparse")
+        if not there:
+            return
+        rows = self._rows_for(named, there)
+        columns = rows.layout.columns
+        u = rows.layout.stack(grads)
+        present = rows.layout.present(grads)
+        missing = frozenset(name for column in columns for name in column.names if grads[name] is None)
+        params = rows.layout.stack(named)
+        ctx = Context(rows.layout, params, u, self._hyperparams(rows), {}, missing)
+        updates, state = self._link.update(u, rows.state, ctx)
+        rows.commit(freeze_rows(present, state, rows.state) if present else state)
+        landed = rows.layout.unstack({column.key: params[column.key] + updates[column.key] for column in columns})
+        torch._foreach_copy_([named[name] for name in there], [landed[name] for name in there])
+
+    def _rows_for(self, named: dict[str, Tensor], there: list[str]) -> Rows:
+        """The columns for these parameters: the old ones while nothing about them has changed."""
+        met = set(self._rows.params) if self._rows is not None else set()
+        met |= {name for name, p in named.items() if p.requires_grad or p.grad is not None or p in self.state}
+        met |= {name for name in named if name not in met and parse_name(name, self._link.patterns()).role != "regular"}
+        params = {name: param for name, param in named.items() if name in met}
+        fresh = [name for name in there if self._rows is None or name not in self._rows.tracked]
+        if self._rows is None or fresh or not self._rows.fits(params, self.state):
+            # A parameter's state begins with the value it has at its first gradient, so a new one means new columns.
+            self._rows = Rows(self._link, params, {p: rows for p, rows in self.state.items() if rows})
+            self.state.update({named[name]: self._rows.track(name) for name in {*self._rows.tracked, *fresh}})
+        return self._rows
+
+    def _hyperparams(self, rows: Rows) -> dict[str, Any]:
+        groups = [group for group in self.param_groups if group["params"]]
+        names = iter(group_names(groups))
+        group_of = {next(names): i for i, group in enumerate(groups) for _ in group["params"]}
+        return {
+            key: by_column(rows.layout, group_of, [group[key] for group in groups])
+            for key in hyperparams_of(self._link)
+        }
+
+
+def _are_tensors(params: Any) -> bool:
+    return isinstance(params, list) and all(isinstance(param, Tensor) for param in params)
+

@@ -1,0 +1,123 @@
+"""What an optimizer holds between steps: columns of state, and their rows as ``optimizer.state[param]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..border import Context, Link
+from ..core import State
+from ..layout import Layout, Spec, build_layout, compute_dtype, is_column_key, spec_of
+from ..state import Entry, entries, map_state, rows_of
+
+ParamState = dict[str, Tensor]
+
+
+def state_key(entry: Entry) -> str:
+    """The key of a field in ``optimizer.state[param]``: no dot, which torch's distributed checkpoints split at."""
+    return f"{entry.transform}/{entry.field}".replace(".", "_")
+
+
+class Rows:
+    """Columns over the parameters an optimizer has met, with their state.
+
+    Rows of the state are views of the columns, handed out as ``optimizer.state[param]``: there is one copy of every number,
+    and an edit in place of either is an edit of both.
+    """
+
+    def __init__(self, link: Link, params: Mapping[str, Tensor], saved: Mapping[Tensor, ParamState]) -> None:
+        self.params = dict(params)
+        self.facts = [(param, param.dtype, param.device) for param in params.values()]
+        self.layout = build_layout(spec_of(self.params), lambda leaf, role: link.labels(leaf, role, ""), link.patterns())
+        columns = self.layout.stack(self.params)
+        self.state: State = map_state(_owned, link.init(Context(self.layout, columns, columns)))
+        self.views: dict[str, ParamState] = {name: {} for name in self.params}
+        for entry, tensor in entries(self.state):
+            for name, row in rows_of(entry, tensor).items():
+                for owner in (name,) if is_column_key(entry.key) else self.params:
+                    self.views[owner][state_key(entry)] = row
+        self.tracked: dict[str, ParamState] = {}
+        for name, param in self.params.items():
+            if param in saved:
+                self._restore(name, saved[param])
+        self.tensors = [tensor for _, tensor in entries(self.state)]
+
+    def _restore(self, name: str, saved: ParamState) -> None:
+        for key, row in self.views[name].items():
+            row.copy_(saved[key])
+        self.track(name)
+
+    def track(self, name: str) -> ParamState:
+        """The dict of a parameter's rows, from now on part of the optimizer's state."""
+        return self.tracked.setdefault(name, dict(self.views[name]))
+
+    def fits(self, params: Mapping[str, Tensor], state: Mapping[Tensor, ParamState]) -> bool:
+        """Whether parameters and state are still those the columns were built for."""
+        if self.params.keys() != params.keys() or not all(map(is_, self.params.values(), params.values())):
+            return False
+        if any(param.dtype != dtype or param.device != device for param, dtype, device in self.facts):
+            return False
+        if sum(param in state for param in params.values()) != len(self.tracked):
+            return False
+        return all(
+            state.get(self.params[name]) is rows and all(map(is_, rows.values(), self.views[name].values()))
+            for name, rows in self.tracked.items()
+        )
+
+    def commit(self, new: State) -> None:
+        """Write a new state into the columns."""
+        pairs = [(old, x) for old, (_, x) in zip(self.tensors, entries(new), strict=True) if old is not x]
+        if pairs:
+            olds, fresh = zip(*pairs, strict=True)
+            torch._foreach_copy_(list(olds), list(fresh))
+
+
+def _owned(entry: Entry, tensor: Tensor) -> Tensor:
+    """Memory of the state's own: some inits share one tensor between fields."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def expected_rows(link: Link, params: Mapping[str, Tensor]) -> dict[str, dict[str, torch.Size]]:
+    """Parameter name -> state key -> shape, found without touching data."""
+    spec: Spec = tuple(
+        leaf._replace(device=torch.device("meta")) for leaf in spec_of({name: p.detach() for name, p in params.items()})
+    )
+    layout: Layout = build_layout(spec, lambda leaf, role: link.labels(leaf, role, ""), link.patterns())
+    blank = {name: torch.empty(p.shape, dtype=compute_dtype(p.dtype), device="meta") for name, p in params.items()}
+    columns = layout.stack(blank)
+    shapes: dict[str, dict[str, torch.Size]] = {name: {} for name in params}
+    for entry, tensor in entries(link.init(Context(layout, columns, columns))):
+        for name, row in rows_of(entry, tensor).items():
+            for owner in (name,) if is_column_key(entry.key) else params:
+                shapes[owner][state_key(entry)] = row.shape
+    return shapes
+
+
+def by_column(layout: Layout, group_of: Mapping[str, int], values: Sequence[Any]) -> Any:
+    """A hyperparameter's values per group as one value, or as one per column or row where groups differ."""
+    first = values[0]
+    if all(_same(value, first) for value in values):
+        return first
+    if isinstance(first, (tuple, list)):
+        parts = [by_column(layout, group_of, [value[i] for value in values]) for i in range(len(first))]
+        keys = [column.key for column in layout.columns]
+        return {key: tuple(part[key] if isinstance(part, dict) else part for part in parts) for key in keys}
+    columns: dict[str, Any] = {}
+    for column in layout.columns:
+        rows = [values[group_of[name]] for name in column.names]
+        if all(_same(row, rows[0]) for row in rows):
+            columns[column.key] = rows[0]
+        else:
+            numbers = [torch.as_tensor(row, dtype=column.dtype, device=column.device).reshape(()) for row in rows]
+            columns[column.key] = torch.stack(numbers)
+    return columns
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return a is b
+    return bool(a == b)

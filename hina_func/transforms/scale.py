@@ -1,0 +1,265 @@
+"""Updates multiplied by a number, or by a statistic of themselves."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import require_decay_rate, require_finite, require_nonnegative
+from ..core import EmptyState, GradientTransformation, Hyper
+from ..lift import Leaf, per_leaf, row_counts
+from ..numerics import norm, one_minus_power, over, row_numel, safe_divide, safe_sqrt, total
+
+
+def scale_leaf(u: Tensor, s: EmptyState, leaf: Leaf, *, step_size: Tensor | float, sign: float) -> tuple[Tensor, EmptyState]:
+    return u * (sign * step_size), s
+
+
+def scale(step_size: Hyper) -> GradientTransformation:
+    r"""Multiply by a number.
+
+    .. math:: u' = a u
+
+    | Reads: nothing.  Keeps: nothing (a count per parameter if ``step_size`` is a schedule).
+
+    Args:
+        step_size: :math:`a`, any finite number.
+
+    >>> scale(0.5).update({"w": torch.tensor([4.0])}, EmptyState())[0]
+    {'w': tensor([2.])}
+    """
+    require_finite(step_size=step_size)
+    return per_leaf("scale", scale_leaf, hypers={"step_size": step_size}, sign=1.0)
+
+
+def scale_by_learning_rate(learning_rate: Hyper, *, flip_sign: bool = True) -> GradientTransformation:
+    r"""Multiply by minus the learning rate: the one place where a direction becomes a step downhill.
+
+    .. math:: u' = -\eta u
+
+    | Reads: nothing.  Keeps: nothing (a count per parameter if ``learning_rate`` is a schedule).
+
+    Args:
+        learning_rate: :math:`\eta \ge 0`, parameter units per unit of direction.
+        flip_sign: False multiplies by :math:`+\eta`.
+
+    Raises:
+        ValueError: if ``learning_rate`` is negative or not finite.
+
+    >>> scale_by_learning_rate(0.5).update({"w": torch.tensor([4.0])}, EmptyState())[0]
+    {'w': tensor([-2.])}
+    """
+    require_nonnegative(learning_rate=learning_rate)
+    return per_leaf(
+        "scale_by_learning_rate", scale_leaf, hypers={"step_size": learning_rate}, sign=-1.0 if flip_sign else 1.0
+    )
+
+
+def scale_by_schedule(step_size_fn: Hyper) -> GradientTransformation:
+    r"""Multiply by a function of the number of updates absorbed before this one.
+
+    .. math:: u'_t = f(t) u_t, \quad t = 0, 1, 2, \dots
+
+    | Reads: nothing.  Keeps: 8 bytes per tensor (its count).
+
+    Args:
+        step_size_fn: :math:`f`, a schedule.
+
+    Raises:
+        TypeError: if it is not a function.
+
+    >>> tx = scale_by_schedule(lambda step: 1.0 / (1 + step))
+    >>> state = tx.init({"w": torch.zeros(1)})
+    >>> for _ in range(2):
+    ...     u, state = tx.update({"w": torch.tensor([4.0])}, state)
+    >>> u
+    {'w': tensor([2.])}
+    """
+    if not callable(step_size_fn):
+        raise TypeError(f"step_size_fn must be a function of the step, got {step_size_fn!r}")
+    return per_leaf("scale_by_schedule", scale_leaf, hypers={"step_size": step_size_fn}, sign=1.0)
+
+
+def agr_leaf(u: Tensor, s: EmptyState, leaf: Leaf) -> tuple[Tensor, EmptyState]:
+    if row_numel(u) == 1:
+        return u, s
+    size = u.abs()
+    return u * (1 - safe_divide(size, total(size))), s
+
+
+def scale_by_agr() -> GradientTransformation:
+    r"""Adaptive gradient regularisation: damp each entry by its share of the gradient.
+
+    .. math:: u' = \Big(1 - \frac{|u|}{\sum_j |u_j|}\Big) \circ u
+
+    | Reads: nothing.  Keeps: nothing.
+    | A tensor of one element (its share is always 1) and a zero gradient pass.
+
+    Source: Jiang et al., "Adaptive Gradient Regularization", arXiv 2407.16944.
+
+    >>> scale_by_agr().update({"w": torch.tensor([3.0, -1.0])}, EmptyState())[0]
+    {'w': tensor([ 0.7500, -0.7500])}
+    """
+    return per_leaf("scale_by_agr", agr_leaf)
+
+
+class ScaleByLionState(NamedTuple):
+    """``mu``: the momentum."""
+
+    mu: Tensor
+
+
+def lion_init(param: Tensor) -> ScaleByLionState:
+    return ScaleByLionState(torch.zeros_like(param))
+
+
+def lion_leaf(
+    u: Tensor, s: ScaleByLionState, leaf: Leaf, *, b1: Tensor | float, b2: Tensor | float
+) -> tuple[Tensor, ScaleByLionState]:
+    return torch.sign(b1 * s.mu + (1 - b1) * u), ScaleByLionState(b2 * s.mu + (1 - b2) * u)
+
+
+def scale_by_lion(b1: Hyper = 0.9, b2: Hyper = 0.99) -> GradientTransformation:
+    r"""Lion's direction: the sign of an interpolated momentum.
+
+    .. math:: u' = \operatorname{sign}(\beta_1 m + (1-\beta_1) u), \quad m' = \beta_2 m + (1-\beta_2) u
+
+    | Reads: nothing.  Keeps: 4 bytes per element (:math:`m`).
+
+    Args:
+        b1: :math:`\beta_1 \in [0, 1)`, of the direction.
+        b2: :math:`\beta_2 \in [0, 1)`, of the momentum.
+
+    Raises:
+        ValueError: if a rate is outside [0, 1).
+
+    Source: Chen et al., "Symbolic Discovery of Optimization Algorithms", arXiv 2302.06675; values as in optax.
+
+    >>> tx = scale_by_lion()
+    >>> tx.update({"w": torch.tensor([3.0, -0.1])}, tx.init({"w": torch.zeros(2)}))[0]
+    {'w': tensor([ 1., -1.])}
+    """
+    require_decay_rate(b1=b1, b2=b2)
+    return per_leaf(
+        "scale_by_lion", lion_leaf, init=lion_init, hypers={"b1": b1, "b2": b2}
+    )
+
+
+class ScaleByRmsState(NamedTuple):
+    """``count``: updates absorbed; ``nu``: average of squares."""
+
+    count: Tensor
+    nu: Tensor
+
+
+def rms_init(param: Tensor, *, initial_scale: float) -> ScaleByRmsState:
+    return ScaleByRmsState(row_counts(param), torch.full_like(param, initial_scale))
+
+
+def rms_leaf(
+    u: Tensor,
+    s: ScaleByRmsState,
+    leaf: Leaf,
+    *,
+    decay: Tensor | float,
+    eps: Tensor | float,
+    eps_in_sqrt: bool,
+    bias_correction: bool,
+) -> tuple[Tensor, ScaleByRmsState]:
+    count = s.count + 1
+    nu = decay * s.nu + (1 - decay) * u * u
+    size = nu / one_minus_power(decay, over(count, u)) if bias_correction else nu
+    denominator = (size + eps).sqrt() if eps_in_sqrt else safe_sqrt(size) + eps
+    return u / denominator, ScaleByRmsState(count, nu)
+
+
+def scale_by_rms(
+    decay: Hyper = 0.9,
+    eps: Hyper = 1e-8,
+    initial_scale: float = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+) -> GradientTransformation:
+    r"""RMSProp's direction: divide by the root of a running mean of squares.
+
+    .. math:: v' = \beta v + (1-\beta) u^2, \quad u' = u / \sqrt{v' + \epsilon}
+
+    | Reads: nothing.  Keeps: 4 bytes per element (:math:`v`).
+
+    Args:
+        decay: :math:`\beta \in [0, 1)`.
+        eps: :math:`\epsilon > 0`, under the root, or beside it if ``eps_in_sqrt`` is False.
+        initial_scale: :math:`v_0 \ge 0`.
+        eps_in_sqrt: where :math:`\epsilon` stands.
+        bias_correction: divide :math:`v'` by :math:`1 - \beta^t`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: Hinton's lecture 6e; values as in optax.
+
+    >>> tx = scale_by_rms(decay=0.0, eps=0.0)
+    >>> tx.update({"w": torch.tensor([3.0, -0.5])}, tx.init({"w": torch.zeros(2)}))[0]
+    {'w': tensor([ 1., -1.])}
+    """
+    require_decay_rate(decay=decay)
+    require_nonnegative(eps=eps, initial_scale=initial_scale)
+    return per_leaf(
+        "scale_by_rms",
+        rms_leaf,
+        init=partial(rms_init, initial_scale=initial_scale),
+        hypers={"decay": decay, "eps": eps},
+        eps_in_sqrt=eps_in_sqrt,
+        bias_correction=bias_correction,
+    )
+
+
+def trust_ratio_leaf(
+    u: Tensor,
+    s: EmptyState,
+    leaf: Leaf,
+    *,
+    min_norm: Tensor | float,
+    trust_coefficient: Tensor | float,
+    eps: Tensor | float,
+) -> tuple[Tensor, EmptyState]:
+    param_norm, update_norm = (torch.where(n > min_norm, n, min_norm) for n in (norm(leaf.param), norm(u)))
+    known = (param_norm > 0) & (update_norm > 0)
+    ratio = torch.where(known, trust_coefficient * param_norm / torch.where(known, update_norm + eps, 1), 1)
+    return u * ratio, s
+
+
+def scale_by_trust_ratio(
+    min_norm: Hyper = 0.0, trust_coefficient: Hyper = 1.0, eps: Hyper = 0.0
+) -> GradientTransformation:
+    r"""Give each tensor's update a size in proportion to the tensor, as LARS and LAMB do.
+
+    .. math:: u' = c \frac{\|p\|}{\|u\| + \epsilon} u
+
+    | Reads: the parameter.  Keeps: nothing.
+    | Where either norm is 0 the update passes.
+
+    Args:
+        min_norm: lower bound of both norms, >= 0.
+        trust_coefficient: :math:`c \ge 0`.
+        eps: :math:`\epsilon \ge 0`.
+
+    Raises:
+        ValueError: if an argument is negative; at ``update``, if ``params`` is not given.
+
+    Source: You et al., arXiv 1904.00962; values as in optax.
+
+    >>> params = {"w": torch.tensor([3.0, 4.0])}
+    >>> scale_by_trust_ratio().update({"w": torch.tensor([0.0, 2.0])}, EmptyState(), params)[0]
+    {'w': tensor([0., 5.])}
+    """
+    require_nonnegative(min_norm=min_norm, trust_coefficient=trust_coefficient, eps=eps)
+    return per_leaf(
+        "scale_by_trust_ratio",
+        trust_ratio_leaf,
+        reads_params=True,
+        hypers={"min_norm": min_norm, "trust_coefficient": trust_coefficient, "eps": eps},
+    )
