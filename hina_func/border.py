@@ -1,8 +1,8 @@
 """The border between named trees and columns, crossed once per chain.
 
-Inside, transforms are *links*: they see columns and a `Context` and know nothing of names. `transformation` puts a border
-around a link, which makes it a `GradientTransformation` on named trees; `link_of` takes it off again, which is how a chain
-of ten transforms crosses the border once and not ten times.
+Inside, transforms are *links*: they see columns and a `Context` and know nothing of names. `transformation` puts a
+border around a link, which makes it a `GradientTransformation` on named trees; `link_of` takes it off again, which is
+how a chain of ten transforms crosses the border once and not ten times.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .tree import flatten, rebuild, tree_leaves
 
 @dataclass(frozen=True)
 class Context:
-    """What a link sees beside the update: ``params``, ``grads`` (what masks compare with), hyperparameters, other extras.
+    """What a link sees beside the update: parameters, gradients (what masks compare with), hyperparameters, extras.
 
-    ``missing`` names the parameters without a gradient, whose rows are zero; ``path`` is the link's place in its chain, by
-    which partitions find their labels.
+    ``missing`` names the parameters without a gradient, whose rows are zero; ``path`` is the link's place in its chain,
+    by which partitions find their labels.
     """
 
     layout: Layout
@@ -59,7 +59,11 @@ class Context:
             value = value(count)
         if not isinstance(value, Tensor):
             return float(value)
-        return value.reshape(()) if value.numel() == 1 else value.to(column.dtype).reshape(-1, *(1,) * len(column.shape or (1,)))
+        return (
+            value.reshape(())
+            if value.numel() == 1
+            else value.to(column.dtype).reshape(-1, *(1,) * len(column.shape or (1,)))
+        )
 
     def _per_row(self, hyper: Hyperparam, values: Mapping[str, Any], column: Column) -> Any:
         """``{parameter name: value}`` or ``{column key: value}`` as one value, or one per row."""
@@ -117,7 +121,7 @@ class Border:
         self._layouts: dict[Spec, Layout] = {}
 
     def layout(self, spec: Spec) -> Layout:
-        """The layout of parameters with these facts: a pure function of them, remembered because it takes a while to find."""
+        """The layout of parameters with these facts: a pure function of them, remembered because it takes a while."""
         if spec not in self._layouts:
             self._layouts[spec] = build_layout(spec, self._labels, self.link.patterns(), self.stack_limit)
         return self._layouts[spec]
@@ -192,7 +196,9 @@ class Border:
                 raise ValueError(f"the update of {name!r} is sparse; only dense updates are supported")
             if params is not None and (name not in params or params[name].shape != leaf.shape):
                 what = f"has shape {tuple(params[name].shape)}" if name in params else "is not among params"
-                raise ValueError(f"update {name!r} of shape {tuple(leaf.shape)} has no counterpart: the parameter {what}")
+                raise ValueError(
+                    f"update {name!r} of shape {tuple(leaf.shape)} has no counterpart: the parameter {what}"
+                )
         keys = {entry.key for entry, _ in entries(state) if is_column_key(entry.key)}
         if params is not None:
             layout = self.layout(spec_of(params))
@@ -271,7 +277,7 @@ class ForeignState(NamedTuple):
 
 @dataclass(frozen=True)
 class Foreign(Link):
-    """A link around any two functions: it crosses the border on its own and sees flat trees of the leaves that are there."""
+    """A link around any two functions: it crosses the border alone, with flat trees of the leaves that are there."""
 
     tx: GradientTransformation
     name: str = "foreign"
@@ -285,7 +291,7 @@ class Foreign(Link):
         params = None if ctx.params is None else ctx.layout.unstack(ctx.params)
         extra = {"grads": ctx.layout.unstack(ctx.grads), "hyperparams": ctx.hyperparams, **ctx.extra}
         new, inner = self.tx.update(updates, state.inner, params, **_accepted(self.tx.update, extra))
-        return ctx.layout.stack(flatten(new)), ForeignState(inner)
+        return {**u, **ctx.layout.stack(flatten(new))}, ForeignState(inner)
 
 
 def _accepted(f: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from .links import (
     Only,
     Partition,
     SetToZero,
+    StatelessFunction,
     WithGradient,
     as_chain,
     hyperparams_of,
@@ -53,7 +54,7 @@ def set_to_zero() -> GradientTransformation:
 
 
 def stateless(f: Callable[[Tree, Tree | None], Tree]) -> GradientTransformation:
-    """A transform that keeps nothing, from ``f(updates, params) -> updates`` on trees.
+    """A transform that keeps nothing, from ``f(updates, params) -> updates`` on flat trees.
 
     >>> sign = stateless(lambda updates, params: {name: u.sign() for name, u in updates.items()})
     >>> sign.update({"w": torch.tensor([-3.0])}, sign.init({"w": torch.zeros(1)}))[0]
@@ -61,9 +62,7 @@ def stateless(f: Callable[[Tree, Tree | None], Tree]) -> GradientTransformation:
     """
     if not callable(f):
         raise TypeError(f"f must be a function of updates and params, got {f!r}")
-    return GradientTransformation(
-        lambda params: EmptyState(), lambda updates, state, params=None, **extra: (f(updates, params), state)
-    )
+    return transformation(StatelessFunction("stateless", f))
 
 
 def chain(*transforms: GradientTransformation) -> GradientTransformation:
@@ -119,7 +118,8 @@ def partition(transforms: Mapping[str, GradientTransformation], labels: Mask) ->
         ValueError: at ``init``, if a parameter has no label or one without a transform.
 
     >>> import hina_func as hf
-    >>> tx = partition({"matrix": hf.scale(2.0), "rest": hf.scale(3.0)}, lambda name, p: "matrix" if p.ndim == 2 else "rest")
+    >>> by_ndim = lambda name, p: "matrix" if p.ndim == 2 else "rest"
+    >>> tx = partition({"matrix": hf.scale(2.0), "rest": hf.scale(3.0)}, by_ndim)
     >>> params = {"w": torch.ones(1, 1), "b": torch.ones(1)}
     >>> tx.update(params, tx.init(params))[0]
     {'w': tensor([[2.]]), 'b': tensor([3.])}
@@ -144,7 +144,13 @@ def masked(tx: GradientTransformation, mask: Mask, otherwise: str = "pass") -> G
     """
     require_choice(("pass", "zero"), otherwise=otherwise)
     other = Identity() if otherwise == "pass" else SetToZero()
-    return _composed(Partition("masked", (("in", as_chain(link_of(tx))), ("out", other)), LabelsByName("masked", _table(mask), boolean=True)))
+    return _composed(
+        Partition(
+            "masked",
+            (("in", as_chain(link_of(tx))), ("out", other)),
+            LabelsByName("masked", _table(mask), boolean=True),
+        )
+    )
 
 
 def freeze(mask: Mask) -> GradientTransformation:
@@ -180,7 +186,11 @@ def only(roles: Any, tx: GradientTransformation, extra_patterns: Any = ()) -> Gr
     for role in sorted(wanted):
         require_choice(ROLES, role=role)
     links = (("in", as_chain(link_of(tx))), ("out", Identity()))
-    return _composed(Only("only", links, InRoles(wanted), wanted, tuple((str(pattern), str(role)) for pattern, role in extra_patterns)))
+    return _composed(
+        Only(
+            "only", links, InRoles(wanted), wanted, tuple((str(pattern), str(role)) for pattern, role in extra_patterns)
+        )
+    )
 
 
 def with_gradient(first: GradientTransformation, then: GradientTransformation) -> GradientTransformation:
@@ -194,7 +204,9 @@ def with_gradient(first: GradientTransformation, then: GradientTransformation) -
     >>> tx.update({"w": torch.ones(1)}, tx.init({"w": torch.zeros(1)}))[0]
     {'w': tensor([-2.])}
     """
-    return _composed(WithGradient("with_gradient", (("first", as_chain(link_of(first))), ("then", as_chain(link_of(then))))))
+    return _composed(
+        WithGradient("with_gradient", (("first", as_chain(link_of(first))), ("then", as_chain(link_of(then)))))
+    )
 
 
 def apply_if_finite(tx: GradientTransformation, max_consecutive_errors: int) -> GradientTransformation:

@@ -1,7 +1,7 @@
 """The vocabulary: what a gradient transformation is, and the numbers it may be built from.
 
-A gradient transformation is optax's: two pure functions, ``init`` and ``update``. Everything else in this library is a way
-of writing such pairs down (`lift`), of putting them together (`compose`) or of running them (`border`, `optim`).
+A gradient transformation is optax's: two pure functions, ``init`` and ``update``. Everything else in this library is a
+way of writing such pairs down (`lift`), of putting them together (`compose`) or of running them (`border`, `optim`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class GradientTransformation(NamedTuple):
     *added* to the parameters. Any two such functions make a transformation that works inside every combinator here.
 
     >>> import torch
-    >>> halve = GradientTransformation(lambda params: (), lambda u, s, p=None, **extra: ({k: v / 2 for k, v in u.items()}, s))
+    >>> def update(updates, state, params=None, **extra):
+    ...     return {name: u / 2 for name, u in updates.items()}, state
+    >>> halve = GradientTransformation(lambda params: (), update)
     >>> halve.update({"w": torch.tensor([2.0])}, halve.init({}))
     ({'w': tensor([1.])}, ())
     """
@@ -73,7 +75,9 @@ class Hyperparam:
     def __post_init__(self) -> None:
         parts = self.default if isinstance(self.default, tuple) else (self.default,)
         if not all(isinstance(part, (int, float, Tensor)) for part in parts):
-            raise TypeError(f"Hyperparam {self.name!r}: the default must be a number or a tuple of numbers, got {self.default!r}")
+            raise TypeError(
+                f"Hyperparam {self.name!r}: the default must be a number or a tuple of numbers, got {self.default!r}"
+            )
 
     def __getitem__(self, index: int) -> Hyperparam:
         if not isinstance(self.default, tuple) or self.index is not None:

@@ -1,15 +1,17 @@
 """Layouts: which parameters share a column, and the way between named trees and columns.
 
-Parameters with the same role, shape, dtype, device and labels are stacked into one *column* ``[rows, *shape]``. Modules whose
-members agree in all of these form one *table*: they keep the same row in each of its columns, so that pairing A with B, or w1
-with w2, is alignment and not search. A layout is a pure function of static facts (`Spec`); it never sees a value.
+Parameters with the same role, shape, dtype, device and labels are stacked into one *column* ``[rows, *shape]``. Modules
+whose members agree in all of these form one *table*: they keep the same row in each of its columns, so that pairing A
+with B, or w1 with w2, is alignment and not search. A layout is a pure function of static facts (`Spec`); it never sees
+a value.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -156,48 +158,41 @@ def build_layout(
         spec: the parameters; their order is irrelevant.
         labels: what divides columns beyond role and shape, asked for each leaf and its role.
         extra_patterns: see `hina_func.find_adapters`.
-        stack_limit: parameters with more elements, and modules that hold one, are not stacked; 0 stacks nothing, which is
-            the plain loop over parameters.
+        stack_limit: parameters with more elements, and modules that hold one, are not stacked; 0 stacks nothing, which
+            is the plain loop over parameters.
     """
     leaves = {leaf.name: leaf for leaf in sorted(spec, key=lambda leaf: leaf.name)}
-    adapters = find_adapters(
-        {name: torch.empty(leaf.shape, device="meta") for name, leaf in leaves.items()}, extra_patterns
-    )
-    modules, kinds = _modules(adapters)
-    grouped: dict[Hashable, list[dict[str, str]]] = defaultdict(list)
-    for index, members in enumerate(modules):
-        facts = []
-        for role, name in members.items():
-            leaf = leaves[name]
-            facts.append((role, adapters.role(name), leaf[1:], labels(leaf, adapters.role(name))))
-        large = any(torch.Size(leaves[name].shape).numel() > stack_limit for name in members.values())
-        grouped[kinds[index], tuple(facts), index if large else -1].append(members)
-
+    blank = {name: torch.empty(leaf.shape, device="meta") for name, leaf in leaves.items()}
+    adapters = find_adapters(blank, extra_patterns)
+    tables: dict[Hashable, list[dict[str, str]]] = defaultdict(list)
+    for index, (kind, members) in enumerate(_modules(adapters)):
+        facts = tuple((slot, *_facts(leaves[name], adapters.role(name), labels)) for slot, name in members.items())
+        large = any(math.prod(leaves[name].shape) > stack_limit for name in members.values())
+        tables[kind, facts, index if large else None].append(members)
     columns: list[Column] = []
-    tables: list[Table] = []
-    for (kind, facts, _), rows in grouped.items():  # type: ignore[misc]
+    aligned: list[Table] = []
+    for signature, rows in tables.items():
+        kind, facts, _ = cast(tuple[str, tuple[Any, ...], Any], signature)
         by_role: dict[str, str] = {}
-        for slot, role, (shape, dtype, device), marks in facts:
+        for slot, *fact in facts:
             names = tuple(members[slot] for members in rows)
             by_role[slot] = column_key(names)
-            columns.append(Column(by_role[slot], names, role, shape, dtype, device, marks))
+            columns.append(Column(by_role[slot], names, *fact))
         if kind:
-            tables.append(Table(kind, by_role))
-    return Layout(tuple(columns), tuple(tables))
+            aligned.append(Table(kind, by_role))
+    return Layout(tuple(columns), tuple(aligned))
 
 
-def _modules(adapters: AdapterMap) -> tuple[list[dict[str, str]], list[str]]:
-    """Rows of tables: the members of each usable adapter module by role, then every other parameter alone."""
-    modules: list[dict[str, str]] = []
-    kinds: list[str] = []
+def _facts(leaf: LeafSpec, role: str, labels: Callable[[LeafSpec, str], Labels]) -> tuple[Any, ...]:
+    """What parameters of one column have in common, in the order of `Column`'s fields."""
+    return role, leaf.shape, leaf.dtype, leaf.device, labels(leaf, role)
+
+
+def _modules(adapters: AdapterMap) -> Iterator[tuple[str, dict[str, str]]]:
+    """Kind and members by role of each usable adapter module, then every other parameter as a module of its own."""
     taken: set[str] = set()
     for record in sorted(adapters.modules, key=lambda record: (record.key, record.pair or "", record.kind)):
         if record.complete and record.kind != "norm":
-            modules.append(dict(sorted(record.members.items())))
-            kinds.append(record.kind)
+            yield record.kind, dict(sorted(record.members.items()))
             taken.update(record.members.values())
-    for name in adapters.names:
-        if name not in taken:
-            modules.append({"": name})
-            kinds.append("")
-    return modules, kinds
+    yield from (("", {"": name}) for name in adapters.names if name not in taken)

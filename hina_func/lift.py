@@ -1,7 +1,7 @@
 """Lifts: from the formula of one parameter, or of one adapter module, to a transform of whole trees.
 
-A formula sees a stack ``[rows, *shape]`` and reduces through `numerics`, which never mixes rows; so it reads, and is tested, as
-the formula of one tensor (a stack of one row). This file is the only one that applies formulas to columns.
+A formula sees a stack ``[rows, *shape]`` and reduces through `numerics`, which never mixes rows; so it reads, and is
+tested, as the formula of one tensor (a stack of one row). This file is the only one that applies formulas to columns.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Leaf(NamedTuple):
 class ScheduledState(NamedTuple):
     """A state, and the number of updates each parameter has absorbed, which is the step its schedules see."""
 
-    count: Columns
+    count: Columns  # type: ignore[assignment]
     own: State
 
 
@@ -92,7 +92,7 @@ class PerLeaf(Link):
         states: dict[str, Any] = {}
         for column in ctx.layout.columns:
             s = scatter_state(own, column, self.name)
-            count = state.count[column.key] if counted else getattr(s, "count", None)
+            count = state.count[column.key] if counted else s._asdict().get("count")
             numbers = {key: ctx.number(hyper, column, count) for key, hyper in self.hypers}
             params = ctx.params if self.reads_params else None
             leaf = Leaf(u[column.key] if params is None else params[column.key], ctx.grads[column.key], column.role)
@@ -117,7 +117,7 @@ class PerLeaf(Link):
     def _counts(self, own: State) -> bool:
         """Whether a schedule needs a count that the formula's own state does not keep."""
         scheduled = any(callable(hyper) for _, hyper in self.hypers)
-        return scheduled and not hasattr(own, "count")
+        return scheduled and "count" not in own._fields
 
 
 def per_module(
@@ -130,10 +130,10 @@ def per_module(
     hypers: Mapping[str, Hyper],
     extra_patterns: Any = (),
 ) -> GradientTransformation:
-    """Lift ``formula(params by role, s, *, <hypers>) -> {role: factor}`` to a transformation that scales adapter modules.
+    """Lift ``formula(params by role, s, *, <hypers>) -> {role: factor}`` to one that scales adapter modules.
 
-    Each member's update is multiplied by its role's factor; roles without one, incomplete modules and all other parameters
-    pass. ``init(params by role) -> s`` may remember how a module started, one number per module and field.
+    Each member's update is multiplied by its role's factor; roles without one, incomplete modules and all other
+    parameters pass. ``init(params by role) -> s`` may remember how a module started, one number per module and field.
 
     Args:
         name: the public name.
@@ -144,7 +144,9 @@ def per_module(
         hypers: as in `per_leaf`; a value given per parameter must be the same for all members of a module.
         extra_patterns: see `hina_func.find_adapters`.
     """
-    return transformation(PerModule(name, kind, formula, init, roles, tuple(hypers.items()), as_patterns(extra_patterns)))
+    return transformation(
+        PerModule(name, kind, formula, init, roles, tuple(hypers.items()), as_patterns(extra_patterns))
+    )
 
 
 @dataclass(frozen=True)
@@ -241,5 +243,7 @@ def gather_state(states: Mapping[str, Any]) -> State:
 def scatter_state(state: State, column: Column, name: str) -> Any:
     """The part of a transform's state that belongs to a column."""
     if any(column.key not in rows for rows in state):
-        raise ValueError(f"{name}: the state knows no {', '.join(column.names)} of shape {column.shape}; call init(params) again")
+        raise ValueError(
+            f"{name}: the state knows no {', '.join(column.names)} of shape {column.shape}; call init(params) again"
+        )
     return type(state)(*(rows[column.key] for rows in state))

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from .border import Context, Foreign, Link
-from .core import Columns, EmptyState, Hyperparam, State
+from .core import Columns, EmptyState, Hyperparam, State, Tree
 from .layout import Labels, LeafSpec
 from .state import map_state
+from .tree import tree_leaves
 
 
 class Stateless(Link):
@@ -37,6 +38,19 @@ class SetToZero(Stateless):
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         zeros = {column.key: torch.zeros_like(u[column.key]) for column in ctx.layout.columns}
         return {**u, **zeros}, state
+
+
+@dataclass(frozen=True)
+class StatelessFunction(Stateless):
+    """A function of named updates and parameters; it sees the leaves that are there."""
+
+    name: str
+    function: Callable[[Tree, Tree | None], Tree]
+
+    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        updates = {name: leaf for name, leaf in ctx.layout.unstack(u).items() if name not in ctx.missing}
+        new = self.function(updates, None if ctx.params is None else ctx.layout.unstack(ctx.params))
+        return {**u, **ctx.layout.stack(tree_leaves(new))}, state
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,6 @@ class Chain(Around):
 class PartitionState(NamedTuple):
     """The state of each label's transform, by label."""
 
-    nameless = True
     inner: dict[str, State]
 
 
@@ -105,14 +118,15 @@ class Partition(Around):
         label = str(self.label_of(leaf, role))
         links = dict(self.links)
         if label not in links:
-            raise ValueError(f"{self.name}: the label of {leaf.name!r} must be one of {', '.join(links)}, got {label!r}")
+            raise ValueError(
+                f"{self.name}: the label of {leaf.name!r} must be one of {', '.join(links)}, got {label!r}"
+            )
         return ((path, label), *links[label].labels(leaf, role, f"{path}/{label}"))
 
 
 class WithGradientState(NamedTuple):
     """The states of both parts."""
 
-    nameless = True
     first: State
     then: State
 
@@ -181,7 +195,9 @@ class Accumulate(Around):
 
     def init(self, ctx: Context) -> State:
         steps = {c.key: torch.zeros(len(c.names), dtype=torch.int64, device=c.device) for c in ctx.layout.columns}
-        return AccumulateState(steps, {c.key: c.zeros() for c in ctx.layout.columns}, self.links[0][1].init(ctx.enter("inner")))
+        return AccumulateState(
+            steps, {c.key: c.zeros() for c in ctx.layout.columns}, self.links[0][1].init(ctx.enter("inner"))
+        )
 
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         means, emits, steps = {}, {}, {}
@@ -241,7 +257,7 @@ class LabelsByName:
 
 @dataclass(frozen=True)
 class InRoles:
-    """"in" for parameters of these roles."""
+    """Label "in" for parameters of these roles."""
 
     roles: frozenset[str]
 
@@ -259,14 +275,18 @@ def hyperparams_of(link: Link) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     for hyper in link.hyperparams():
         if hyper.name in defaults and defaults[hyper.name] != hyper.default:
-            raise ValueError(f"Hyperparam {hyper.name!r} has two defaults: {defaults[hyper.name]!r} and {hyper.default!r}")
+            raise ValueError(
+                f"Hyperparam {hyper.name!r} has two defaults: {defaults[hyper.name]!r} and {hyper.default!r}"
+            )
         defaults[hyper.name] = hyper.default
     return defaults
 
 
 def has_foreign(link: Link) -> bool:
     """Whether some transform in here was written without this library's lifts."""
-    return isinstance(link, Foreign) or isinstance(link, Around) and any(has_foreign(inner) for _, inner in link.links)
+    return isinstance(link, Foreign) or (
+        isinstance(link, Around) and any(has_foreign(inner) for _, inner in link.links)
+    )
 
 
 def paths_of(link: Link, path: str = "") -> Iterator[str]:

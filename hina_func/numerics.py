@@ -1,7 +1,8 @@
 """Idioms with a numerical trap inside, on stacks of tensors.
 
-Formulas see *stacks*: a tensor ``[rows, *shape]`` holds ``rows`` parameters of one shape, and every reduction here goes over
-``shape`` only, keeping its dimensions. A number per row is ``[rows, 1, ..., 1]``. One parameter is a stack of one row.
+Formulas see *stacks*: a tensor ``[rows, *shape]`` holds ``rows`` parameters of one shape, and every reduction here goes
+over ``shape`` only, keeping its dimensions. A number per row is ``[rows, 1, ..., 1]``. One parameter is a stack of one
+row.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
 
 def norm(x: Tensor) -> Tensor:
     """Euclidean norm of each parameter; its derivative at zero is zero."""
-    return torch.linalg.vector_norm(x, dim=inner_dims(x), keepdim=True)
+    size: Tensor = torch.linalg.vector_norm(x, dim=inner_dims(x), keepdim=True)
+    return size
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
     """Square root whose derivative at zero is zero, where autograd's own would be infinite times zero."""
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)
+    zero = x == 0
+    return torch.where(zero, 0, torch.where(zero, 1, x).sqrt())
 
 
 def safe_divide(x: Tensor, y: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The quirks of ``formulas="original"``: what the optimizer that the guide describes computes, number for number.
 
-Nothing here follows a paper, and no other file needs anything from here; the parity page lists each difference. Only the pair
-scales are read as they stood before the step, where the original reads some of them half updated.
+Nothing here follows a paper, and no other file needs anything from here; the parity page lists each difference. Only
+the pair scales are read as they stood before the step, where the original reads some of them half updated.
 """
 
 from __future__ import annotations
@@ -64,14 +64,16 @@ def unscaled_orthogonal_leaf(u: Tensor, s: EmptyState, leaf: Leaf) -> tuple[Tens
 class OriginalMomentsState(NamedTuple):
     """Adam's, and the smoothed cosine."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
     mu: Tensor
     nu: Tensor
     alignment: Tensor
 
 
 def original_moments_init(param: Tensor) -> OriginalMomentsState:
-    return OriginalMomentsState(row_counts(param), torch.zeros_like(param), torch.zeros_like(param), no_alignment(param))
+    return OriginalMomentsState(
+        row_counts(param), torch.zeros_like(param), torch.zeros_like(param), no_alignment(param)
+    )
 
 
 def original_moments_leaf(
@@ -102,7 +104,7 @@ def original_moments_leaf(
 class LandedDecayState(NamedTuple):
     """``count``: updates absorbed."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
 
 
 def landed_decay_init(param: Tensor) -> LandedDecayState:
@@ -146,7 +148,9 @@ class OriginalLrScale(Stateless):
         factors = [torch.ones(len(c.names), dtype=c.dtype, device=c.device) for c in columns]
         lora, lokr = original_lora_pairs(columns), original_lokr_pairs(columns)
         for i, column in enumerate(columns):
-            orphans = [r for r, n in enumerate(column.names) if original_class(n) == "lora_b" and n not in lora.values()]
+            orphans = [
+                r for r, n in enumerate(column.names) if original_class(n) == "lora_b" and n not in lora.values()
+            ]
             fast = [r for r, n in enumerate(column.names) if original_class(n) == "lokr_w2"]
             ratio = ctx.number(self.ratio, column, None)
             ratio = ratio.reshape(-1) if isinstance(ratio, Tensor) else torch.full_like(factors[i], ratio)
@@ -154,7 +158,9 @@ class OriginalLrScale(Stateless):
             factors[i] = _scaled(factors[i], fast, 0.6 * ratio.expand_as(factors[i])[fast])
         for (i, j), pairs in _aligned(lora, places).items():
             rows, other = ([pair[side] for pair in pairs] for side in (0, 1))
-            factors[i] = _scaled(factors[i], rows, 1 / (1 + guessed_norm(ctx.param(columns[i])[rows], ctx.param(columns[j])[other])))
+            factors[i] = _scaled(
+                factors[i], rows, 1 / (1 + guessed_norm(ctx.param(columns[i])[rows], ctx.param(columns[j])[other]))
+            )
         for (i, j), pairs in _aligned(lokr, places).items():
             rows, other = ([pair[side] for pair in pairs] for side in (0, 1))
             norms = norm(ctx.param(columns[i])[rows]).flatten() * norm(ctx.param(columns[j])[other]).flatten()
@@ -235,7 +241,8 @@ def guessed_norm(a: Tensor, b: Tensor) -> Tensor:
         product = b.mT @ a
     else:
         return (norm(a) + norm(b)).flatten() / 2
-    return torch.linalg.vector_norm(product, dim=2).mean(1)
+    rows: Tensor = torch.linalg.vector_norm(product, dim=2)
+    return rows.mean(1)
 
 
 def original_adamw(

@@ -48,13 +48,14 @@ def hina_adamw(
 ) -> GradientTransformation:
     r"""HinaAdamW as one chain.
 
-    ``formulas="published"``: AGR, orthogonal projection, moments, sign or mask, adapter scales, learning rate and decay, SPD:
+    ``formulas="published"``: AGR, orthogonal projection, moments, sign or mask, adapter scales, learning rate and
+    decay, SPD:
 
     .. math:: g \to \tilde g \to m/\sqrt v \to |m/\sqrt v| \operatorname{sign} \tilde g \to s(A, B, w_1, w_2) \to
         -\eta(\cdot + \lambda r(t) p) \to \text{SPD}
 
-    each as its paper has it; see the parity page for every difference from ``formulas="original"``, which gives the numbers of
-    the optimizer that the guide describes.
+    each as its paper has it; see the parity page for every difference from ``formulas="original"``, which gives the
+    numbers of the optimizer that the guide describes.
 
     | Reads: everything.  Keeps: 8 bytes per element, 12 outside adapters with SPD.
 
@@ -66,8 +67,8 @@ def hina_adamw(
         use_spd: hold parameters back where a step takes them further from the anchor.
         spd_lambda: its strength, >= 0.
         use_cautious: drop what the gradient disagrees with; has no effect beside ``use_grams``.
-        use_orthogonal_grad: use the part of the gradient that is orthogonal to the parameter. Only outside adapters, in the
-            published set.
+        use_orthogonal_grad: use the part of the gradient that is orthogonal to the parameter. Only outside adapters, in
+            the published set.
         use_adopt_stability: ADOPT instead of Adam.
         use_grams: the gradient's sign for the update's.
         use_agr: adaptive gradient regularisation.

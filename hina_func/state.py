@@ -15,7 +15,7 @@ from .tree import children
 
 
 class Entry(NamedTuple):
-    """Where a tensor of a state stands: transform, field, and column key (or leaf name, or "" for a number of the whole tree)."""
+    """Where a tensor of a state stands: transform, field, and column key (or leaf name, or "" for the whole tree)."""
 
     transform: str
     field: str
@@ -77,7 +77,9 @@ def load_named_state(state: State, named: Mapping[str, Mapping[str, Mapping[str,
     want = {(e.transform, e.field, n) for e, x in entries(state) for n in rows_of(e, x)}
     if have != want:
         missing, foreign = (sorted("/".join(path) for path in paths) for paths in (want - have, have - want))
-        raise ValueError(f"the named state does not fit: missing {missing or 'nothing'}, no place for {foreign or 'nothing'}")
+        raise ValueError(
+            f"the named state does not fit: missing {missing or 'nothing'}, no place for {foreign or 'nothing'}"
+        )
 
     def fill(entry: Entry, tensor: Tensor) -> Tensor:
         values = named[entry.transform][entry.field]
@@ -109,10 +111,14 @@ def freeze_rows(present: Mapping[str, Tensor], new: State, old: State) -> State:
 
 
 def _own_name(state: State) -> str:
-    """``ScaleByAdamState`` is the state of ``scale_by_adam``."""
-    if not hasattr(state, "_fields") or hasattr(state, "nameless"):
+    """``ScaleByAdamState`` is the state of ``scale_by_adam``; a state that only holds other states has no name."""
+    if not hasattr(state, "_fields") or _only_wraps(state):
         return ""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(state).__name__.removesuffix("State")).lower()
+
+
+def _only_wraps(state: State) -> bool:
+    return bool(state._fields) and {"inner", "first", "then"}.issuperset(state._fields)
 
 
 def _is_values(tree: Any) -> bool:
@@ -121,7 +127,7 @@ def _is_values(tree: Any) -> bool:
 
 
 def _inner_name(transform: str, name: str) -> str:
-    """The transform a branch belongs to: fields called ``own``, ``inner`` and ``then`` add no name, others their key."""
+    """The transform a branch belongs to: fields ``own``, ``inner`` and ``then`` add no name, others their key."""
     return transform if name in ("own", "inner", "then") else f"{transform}/{name}" if transform else name
 
 
@@ -151,7 +157,7 @@ def _branches(state: State) -> list[tuple[str, Any]]:
 
 def _transforms(state: State, name: str) -> Iterator[str]:
     """Every transform of a state, those that keep nothing included."""
-    if hasattr(state, "_fields") and not hasattr(state, "nameless"):
+    if hasattr(state, "_fields") and not _only_wraps(state):
         yield name
     for key, branch in _branches(state):
         if not isinstance(branch, Tensor) and not _is_values(branch):

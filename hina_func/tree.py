@@ -1,6 +1,7 @@
 """Named trees: any nesting of dict, list, tuple and NamedTuple whose leaves are tensors.
 
-A leaf's name is its path joined by ".", so ``dict(model.named_parameters())`` and a nested tree of it are the same thing.
+A leaf's name is its path joined by ".", so ``dict(model.named_parameters())`` and a nested tree of it are the same
+thing.
 """
 
 from __future__ import annotations

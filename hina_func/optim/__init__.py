@@ -1,0 +1,1 @@
+"""Chains behind ``torch.optim``."""

@@ -59,7 +59,9 @@ def _chain_differences(meta: Mapping[str, Any] | None, link: Link) -> list[str]:
     if here == there:
         return []
     gone, new = ([x for x in side if x not in other] for side, other in ((there, here), (here, there)))
-    return [f"it was saved from another chain: only there {gone or 'nothing'}, only here {new or 'nothing'}, or in another order"]
+    return [
+        f"it was saved from another chain: only there {gone or 'none'}, only here {new or 'none'}, or another order"
+    ]
 
 
 def _groups_by_name(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> tuple[list[int], list[str]]:
@@ -78,7 +80,9 @@ def _groups_by_name(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -
         wanted = set(group["param_names"])
         same = [j for j, other in enumerate(saved) if set(other["param_names"]) == wanted and j not in order]
         if not same or len(groups) != len(saved):
-            return [], [f"its {len(saved)} parameter groups divide the parameters differently from the {len(groups)} here"]
+            return [], [
+                f"its {len(saved)} parameter groups divide the parameters differently from the {len(groups)} here"
+            ]
         order.append(i if i in same else same[0])
     return order, []
 

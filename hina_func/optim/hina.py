@@ -16,8 +16,9 @@ from .optimizer import Optimizer
 class HinaAdamW(Optimizer):
     """The recipe of `hina_func.hina_adamw` as a ``torch.optim.Optimizer``.
 
-    lr, betas, eps, weight_decay, spd_lambda, tam_beta, alora_ratio and the three ``wd_`` numbers are entries of ``param_groups``
-    and may change at any step. Construction reports how many adapter modules the rules cover: to the logger "hina_func", as a warning if none.
+    lr, betas, eps, weight_decay, spd_lambda, tam_beta, alora_ratio and the three ``wd_`` numbers are entries of
+    ``param_groups`` and may change at any step. Construction reports how many adapter modules the rules cover: to the
+    logger "hina_func", as a warning if none.
 
     Args:
         params: as for `Optimizer`; ``model.parameters()`` will do.
@@ -79,7 +80,7 @@ class HinaAdamW(Optimizer):
         wd_min_ratio: float = 0.1,
         formulas: str = "published",
         *,
-        compile: str | bool = "auto",  # noqa: A002
+        compile: str | bool = "auto",
         discover_names: bool = True,
         extra_patterns: Any = (),
     ) -> None:
@@ -104,7 +105,7 @@ class HinaAdamW(Optimizer):
             "wd_decay_factor": wd_decay_factor,
             "wd_min_ratio": wd_min_ratio,
         }
-        if isinstance(betas, str) or len(betas) != 2:
+        if len(betas) != 2:
             raise ValueError(f"betas must be two numbers, got {betas!r}")
         self.formulas = formulas
         self.features: dict[str, Any] = {name.removeprefix("use_"): on for name, on in switches.items()}
@@ -129,7 +130,9 @@ class HinaAdamW(Optimizer):
         counts = adapters.counts()
         complete = [module for module in adapters.modules if module.complete]
         whole = {kind: sum(module.kind == kind for module in complete) for kind in ("lora", "lokr")}
-        norms = sum(module.kind == "norm" and {"w_norm", "b_norm"} <= module.members.keys() for module in adapters.modules)
+        norms = sum(
+            module.kind == "norm" and {"w_norm", "b_norm"} <= module.members.keys() for module in adapters.modules
+        )
         group = self.param_groups[0]
         features = {**self.features, **{key: group[key] for key in _REPORTED if key in group}}
         return {

@@ -30,8 +30,8 @@ def names_given(group: dict[str, Any]) -> list[str] | None:
 def names_found(params: Sequence[Tensor]) -> dict[int, str]:
     """``id(parameter) -> name`` for those that some live module owns.
 
-    The module that holds the most of them names them, then the next for what is left; among equals the outermost, which is
-    the one whose ``named_parameters`` the user knows. A name that is taken gets the module's class in front.
+    The module that holds the most of them names them, then the next for what is left; among equals the outermost, which
+    is the one whose ``named_parameters`` the user knows. A name that is taken gets the module's class in front.
     """
     wanted = {id(param) for param in params}
     modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]

@@ -28,9 +28,9 @@ logger = logging.getLogger("hina_func")
 class Optimizer(torch.optim.Optimizer):
     r"""A `GradientTransformation` as a ``torch.optim.Optimizer``.
 
-    ``param_groups`` hold the chain's `Hyperparam`, so LR schedulers work and groups may differ; all groups go through one chain
-    together, so an A and a B in different groups still pair. ``state[param]`` holds the state by name, as float32 for
-    parameters of lower precision.
+    ``param_groups`` hold the chain's `Hyperparam`, so LR schedulers work and groups may differ; all groups go through
+    one chain together, so an A and a B in different groups still pair. ``state[param]`` holds the state by name, as
+    float32 for parameters of lower precision.
 
     Args:
         params: what torch's optimizers take, a mapping ``{name: tensor}``, or groups with ``param_names``, ``named`` or
@@ -59,7 +59,7 @@ class Optimizer(torch.optim.Optimizer):
         params: Any,
         tx: GradientTransformation,
         *,
-        compile: str | bool = "auto",  # noqa: A002
+        compile: str | bool = "auto",
         discover_names: bool = True,
         **hyperparams: Any,
     ) -> None:
@@ -100,7 +100,7 @@ class Optimizer(torch.optim.Optimizer):
             self.param_groups.pop()
             raise
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient.
 
         Args:
@@ -152,11 +152,12 @@ class Optimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue exactly where the saved optimizer was.
 
-        Parameters are matched by name, in any order and grouping of the same names; by position where the saved state has no
-        names. Every tensor keeps the dtype it was saved with.
+        Parameters are matched by name, in any order and grouping of the same names; by position where the saved state
+        has no names. Every tensor keeps the dtype it was saved with.
 
         Raises:
-            ValueError: if it was saved from another chain or other parameters; lists the differences, and nothing is changed.
+            ValueError: if it was saved from another chain or other parameters; lists the differences, and nothing is
+                changed.
         """
         aligned: dict[str, Any] = {}
 
@@ -172,7 +173,7 @@ class Optimizer(torch.optim.Optimizer):
             }
             self.state = defaultdict(dict, exact)
 
-        # torch casts state to the parameter's dtype; between its own hooks and the user's, ours put back what was saved.
+        # torch casts state to the parameter's dtype; between its hooks and the user's, ours put back what was saved.
         before = self.register_load_state_dict_pre_hook(align)
         after = self.register_load_state_dict_post_hook(keep_dtypes, prepend=True)
         try:
@@ -220,7 +221,7 @@ class Optimizer(torch.optim.Optimizer):
         return params
 
     def _name_group(self, group: dict[str, Any]) -> None:
-        """torch wants all groups with names, or none: give a new group names if the others have them."""
+        """Torch wants all groups with names, or none: give a new group names if the others have them."""
         given = names_given(group)
         if given is not None:
             group["param_names"] = given
@@ -269,7 +270,7 @@ class Optimizer(torch.optim.Optimizer):
         complete = [module.kind for module in self.adapters().modules if module.complete]
         return {kind: complete.count(kind) for _, kind in self._link.module_rules()}
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step(self) -> None:
         named = self.named_parameters()
         grads = {name: param.grad for name, param in named.items()}
@@ -316,4 +317,3 @@ class Optimizer(torch.optim.Optimizer):
 
 def _are_tensors(params: Any) -> bool:
     return isinstance(params, list) and all(isinstance(param, Tensor) for param in params)
-

@@ -25,14 +25,16 @@ def state_key(entry: Entry) -> str:
 class Rows:
     """Columns over the parameters an optimizer has met, with their state.
 
-    Rows of the state are views of the columns, handed out as ``optimizer.state[param]``: there is one copy of every number,
-    and an edit in place of either is an edit of both.
+    Rows of the state are views of the columns, handed out as ``optimizer.state[param]``: there is one copy of every
+    number, and an edit in place of either is an edit of both.
     """
 
     def __init__(self, link: Link, params: Mapping[str, Tensor], saved: Mapping[Tensor, ParamState]) -> None:
         self.params = dict(params)
         self.facts = [(param, param.dtype, param.device) for param in params.values()]
-        self.layout = build_layout(spec_of(self.params), lambda leaf, role: link.labels(leaf, role, ""), link.patterns())
+        self.layout = build_layout(
+            spec_of(self.params), lambda leaf, role: link.labels(leaf, role, ""), link.patterns()
+        )
         columns = self.layout.stack(self.params)
         self.state: State = map_state(_owned, link.init(Context(self.layout, columns, columns)))
         self.views: dict[str, ParamState] = {name: {} for name in self.params}

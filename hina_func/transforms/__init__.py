@@ -1,0 +1,1 @@
+"""The transforms, one file per family: the family word in a name is the file's name."""

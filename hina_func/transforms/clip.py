@@ -16,9 +16,7 @@ from ..lift import Leaf, per_leaf
 from ..numerics import any_of, dot, norm, safe_sqrt
 
 
-def clip_by_value_leaf(
-    u: Tensor, s: EmptyState, leaf: Leaf, *, max_delta: Tensor | float
-) -> tuple[Tensor, EmptyState]:
+def clip_by_value_leaf(u: Tensor, s: EmptyState, leaf: Leaf, *, max_delta: Tensor | float) -> tuple[Tensor, EmptyState]:
     return torch.where(u > max_delta, max_delta, torch.where(u < -max_delta, -max_delta, u)), s
 
 
@@ -51,7 +49,7 @@ def clip_by_norm_leaf(u: Tensor, s: EmptyState, leaf: Leaf, *, max_norm: Tensor 
 
 def shrink(size: Tensor, max_norm: Tensor | float) -> Tensor:
     """The factor that takes something of this size to at most ``max_norm``."""
-    return torch.where(size < max_norm, 1, max_norm / torch.where(size > 0, size, 1))
+    return torch.where(size < max_norm, 1, max_norm / torch.where(size == 0, 1, size))
 
 
 def clip_by_norm(max_norm: Hyper) -> GradientTransformation:

@@ -83,7 +83,7 @@ def add_cautious_decayed_weights(weight_decay: Hyper = 0.0, mask: Mask | None = 
 class DynamicWdState(NamedTuple):
     """``count``: updates absorbed."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
 
 
 def dynamic_wd_init(param: Tensor) -> DynamicWdState:

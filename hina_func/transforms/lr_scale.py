@@ -1,4 +1,4 @@
-"""Learning rates of adapter modules, from the factors of the module. They belong after the moments and before the decay."""
+"""Learning rates of adapter modules, from their factors. They belong after the moments and before the decay."""
 
 from __future__ import annotations
 
@@ -40,10 +40,13 @@ def lora_factors(p: Factors, s: EmptyState, *, eta: Tensor | float) -> dict[str,
 def lora_lr_scale(eta: Hyper = 1.0, extra_patterns: Any = ()) -> GradientTransformation:
     r"""ALLoRA: each output row of a LoRA learns at a rate that falls with the norm the row has reached.
 
-    .. math:: s_i = \frac{1}{\sqrt{\|(BA)_i\| + 1/\eta^2}}, \quad u'_{B,i} = s_i u_{B,i}, \quad u'_A = \operatorname{mean}(s)\, u_A
+    .. math:: s_i = \frac{1}{\sqrt{\|(BA)_i\| + 1/\eta^2}}, \quad u'_{B,i} = s_i u_{B,i}, \quad u'_A =
+        \operatorname{mean}(s)\, u_A
 
-    :math:`s = \eta` at :math:`BA = 0`. For :math:`B` the scaling is the paper's; its gradient of :math:`A` is no function of
-    :math:`A`'s own gradient, so :math:`A` gets the mean. Put it after the moments: before them Adam would divide it out.
+    :math:`s = \eta` at :math:`BA = 0`. For :math:`B` the scaling is the paper's; its gradient of :math:`A` is no
+    function of
+    :math:`A`'s own gradient, so :math:`A` gets the mean. Put it after the moments: before them Adam would divide it
+    out.
 
     | Reads: both factors.  Keeps: nothing.
     | Modules without a pair, and pairs whose product cannot be formed, pass.
@@ -187,10 +190,13 @@ def lokr_lr_scale(
 ) -> GradientTransformation:
     r"""A LoKr module learns slower the larger its Kronecker product, and its w2 faster than its w1.
 
-    .. math:: s = \frac{1}{1 + \delta \|w_1\| \|w_2\|}, \quad u'_f = s\, u_f, \quad u'_{w_2} = s\, \lambda \kappa\, u_{w_2}
+    .. math:: s = \frac{1}{1 + \delta \|w_1\| \|w_2\|}, \quad u'_f = s\, u_f, \quad u'_{w_2} = s\, \lambda \kappa\,
+        u_{w_2}
 
-    :math:`\|w_1\| \|w_2\| = \|w_1 \otimes w_2\|`, where :math:`w_1, w_2` are the effective factors: :math:`w_{1a} w_{1b}`,
-    :math:`w_{2a} w_{2b}` or the Tucker form with :math:`t_2`. Of a factored :math:`w_2` only the part that starts at zero gets
+    :math:`\|w_1\| \|w_2\| = \|w_1 \otimes w_2\|`, where :math:`w_1, w_2` are the effective factors:
+    :math:`w_{1a} w_{1b}`,
+    :math:`w_{2a} w_{2b}` or the Tucker form with :math:`t_2`. Of a factored :math:`w_2` only the part that starts at
+    zero gets
     :math:`\lambda\kappa`: w2_b, save where ``init`` found w2_a at zero and w2_b not.
 
     | Reads: all factors of the module.  Keeps: 1 byte per module.

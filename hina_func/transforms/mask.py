@@ -1,4 +1,4 @@
-"""Updates gated or re-signed by the gradient. Both belong before the learning rate, where updates have the gradient's sign."""
+"""Updates gated or re-signed by the gradient, before the learning rate: updates still have the gradient's sign."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def cautious_mask(rescale: str | None = "mean", max_scale: Hyper | None = None) 
 
     .. math:: \phi = 1(u \circ g > 0), \quad u' = \alpha\, \phi \circ u
 
-    with :math:`\alpha = 1/\max(\operatorname{mean} \phi, 10^{-3})` for ``rescale="mean"`` (C-AdamW), :math:`n/(\sum\phi + 1)`
-    for "count" (C-Lion, the paper's first form), 1 for None.
+    with :math:`\alpha = 1/\max(\operatorname{mean} \phi, 10^{-3})` for ``rescale="mean"`` (C-AdamW),
+    :math:`n/(\sum\phi + 1)` for "count" (C-Lion, the paper's first form), 1 for None.
 
     | Reads: the gradient.  Keeps: nothing.
-    | An entry whose gradient is 0 is dropped. On small tensors :math:`\alpha` is large when few entries agree (16 times with
-      1 of 16); ``max_scale`` bounds it.
+    | An entry whose gradient is 0 is dropped. On small tensors :math:`\alpha` is large when few entries agree (16 times
+      with 1 of 16); ``max_scale`` bounds it.
 
     Args:
         rescale: "mean", "count" or None.

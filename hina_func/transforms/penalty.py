@@ -1,4 +1,4 @@
-"""Pulls toward a reference point, on the parameter as the step would leave it. They come last, after the learning rate."""
+"""Pulls toward a reference point, on the parameter as the step would leave it; last, after the learning rate."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class AnchoredPerLeaf(PerLeaf):
         for column in ctx.layout.columns:
             for name in column.names:
                 if tuple(anchor[name].shape) != column.shape:
-                    raise ValueError(f"{self.name}: anchor {name!r} has shape {tuple(anchor[name].shape)}, not {column.shape}")
+                    raise ValueError(
+                        f"{self.name}: anchor {name!r} has shape {tuple(anchor[name].shape)}, not {column.shape}"
+                    )
         ctx_of_anchor = Context(ctx.layout, ctx.layout.stack(anchor), ctx.grads)
         return super().init(ctx_of_anchor)
 
@@ -75,15 +77,16 @@ def spd_penalty(
 
     With :math:`\Delta = p - p_0` and :math:`\tilde\Delta = \Delta + u` after the step, ``rule="selective"`` is
 
-    .. math:: u' = \begin{cases} u - \lambda r \tilde\Delta & \langle g, \Delta \rangle > 0 \\ u & \text{else} \end{cases}
+    .. math:: u' = \begin{cases} u - \lambda r \tilde\Delta & \langle g, \Delta \rangle > 0 \\ u & \text{else}
+        \end{cases}
         \qquad r = \operatorname{clip}\Big(\frac{\|\tilde\Delta\| - \|\Delta\|}{\|\tilde\Delta\|}, 0, 1\Big)
 
     (:math:`\lambda = 1` projects back to the radius before the step), and ``rule="ratio"`` the guide's penalty
 
     .. math:: u' = u - \eta \lambda \frac{\|\tilde\Delta\|}{\|p + u\|} \tilde\Delta
 
-    | Reads: the parameter, the gradient, the step (it comes after ``scale_by_learning_rate``).  Keeps: 4 bytes per element
-      (:math:`p_0`), nothing with ``anchor="zero"``.
+    | Reads: the parameter, the gradient, the step (it comes after ``scale_by_learning_rate``).  Keeps: 4 bytes per
+      element (:math:`p_0`), nothing with ``anchor="zero"``.
 
     Args:
         strength: :math:`\lambda \ge 0`.
@@ -92,15 +95,15 @@ def spd_penalty(
         learning_rate: :math:`\eta \ge 0`, read by "ratio" only: the same as the chain's.
 
     Raises:
-        ValueError: if an argument is out of range; at ``init``, if the tree lacks a parameter; at ``update``, if ``params``
-            is not given.
+        ValueError: if an argument is out of range; at ``init``, if the tree lacks a parameter; at ``update``, if
+            ``params`` is not given.
 
     Source: Tian et al., "Rethinking Weight Decay for Robust Fine-Tuning", arXiv 2411.01713; the HinaAdamW LoKr guide.
 
     >>> params = {"w": torch.tensor([3.0, 4.0])}
     >>> tx = spd_penalty(1.0, anchor="zero")
-    >>> u, _ = tx.update({"w": torch.tensor([3.0, 4.0])}, tx.init(params), params, grads={"w": torch.tensor([1.0, 0.0])})
-    >>> u
+    >>> outward, grads = {"w": torch.tensor([3.0, 4.0])}, {"w": torch.tensor([1.0, 0.0])}
+    >>> tx.update(outward, tx.init(params), params, grads=grads)[0]
     {'w': tensor([0., 0.])}
     """
     require_choice(("selective", "ratio"), rule=rule)

@@ -28,8 +28,8 @@ def orthogonal_project() -> GradientTransformation:
     .. math:: q = u - \frac{\langle p, u \rangle}{\langle p, p \rangle} p, \quad u' = \frac{\|u\|}{\|q\|} q
 
     | Reads: the parameter.  Keeps: nothing.
-    | A tensor of one element has no orthogonal part and passes; so does everything at a zero parameter. Where :math:`q` is
-      rounding noise (gradient parallel to the parameter) it is not blown up to size: :math:`u' = q`.
+    | A tensor of one element has no orthogonal part and passes; so does everything at a zero parameter. Where :math:`q`
+      is rounding noise (gradient parallel to the parameter) it is not blown up to size: :math:`u' = q`.
     | On a factor of an adapter it blocks the growth of the adapter itself; use it on other parameters.
 
     Raises:

@@ -14,7 +14,9 @@ from ..lift import Leaf, per_leaf, row_counts
 from ..numerics import norm, one_minus_power, over, row_numel, safe_divide, safe_sqrt, total
 
 
-def scale_leaf(u: Tensor, s: EmptyState, leaf: Leaf, *, step_size: Tensor | float, sign: float) -> tuple[Tensor, EmptyState]:
+def scale_leaf(
+    u: Tensor, s: EmptyState, leaf: Leaf, *, step_size: Tensor | float, sign: float
+) -> tuple[Tensor, EmptyState]:
     return u * (sign * step_size), s
 
 
@@ -143,15 +145,13 @@ def scale_by_lion(b1: Hyper = 0.9, b2: Hyper = 0.99) -> GradientTransformation:
     {'w': tensor([ 1., -1.])}
     """
     require_decay_rate(b1=b1, b2=b2)
-    return per_leaf(
-        "scale_by_lion", lion_leaf, init=lion_init, hypers={"b1": b1, "b2": b2}
-    )
+    return per_leaf("scale_by_lion", lion_leaf, init=lion_init, hypers={"b1": b1, "b2": b2})
 
 
 class ScaleByRmsState(NamedTuple):
     """``count``: updates absorbed; ``nu``: average of squares."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
     nu: Tensor
 
 
@@ -226,8 +226,8 @@ def trust_ratio_leaf(
     trust_coefficient: Tensor | float,
     eps: Tensor | float,
 ) -> tuple[Tensor, EmptyState]:
-    param_norm, update_norm = (torch.where(n > min_norm, n, min_norm) for n in (norm(leaf.param), norm(u)))
-    known = (param_norm > 0) & (update_norm > 0)
+    param_norm, update_norm = (torch.where(n <= min_norm, min_norm, n) for n in (norm(leaf.param), norm(u)))
+    known = (param_norm != 0) & (update_norm != 0)
     ratio = torch.where(known, trust_coefficient * param_norm / torch.where(known, update_norm + eps, 1), 1)
     return u * ratio, s
 

@@ -17,7 +17,7 @@ from ..numerics import one_minus_power, over, safe_sqrt
 class ScaleByAdamState(NamedTuple):
     """``count``: updates absorbed; ``mu``, ``nu``: averages of the gradient and of its square."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
     mu: Tensor
     nu: Tensor
 
@@ -65,7 +65,8 @@ def scale_by_adam(
         m' = \beta_1 m + (1-\beta_1) u, \quad v' = \beta_2 v + (1-\beta_2) u^2, \quad
         u' = \frac{m'/(1-\beta_1^t)}{\sqrt{v'/(1-\beta_2^t) + \epsilon_r} + \epsilon}
 
-    ``debias="step"``: :math:`u' = \frac{\sqrt{1-\beta_2^t}}{1-\beta_1^t} \frac{m'}{\sqrt{v' + \epsilon_r} + \epsilon}`, so that
+    ``debias="step"``: :math:`u' = \frac{\sqrt{1-\beta_2^t}}{1-\beta_1^t} \frac{m'}{\sqrt{v' + \epsilon_r} + \epsilon}`,
+    so that
     :math:`\epsilon` joins the root of the *biased* moment, as in HF's AdamW, Grams and C-AdamW.
 
     | Reads: nothing.  Keeps: 8 bytes per element (:math:`m, v`), 8 per tensor.
@@ -104,7 +105,7 @@ def scale_by_adam(
 class ScaleByAdatamState(NamedTuple):
     """Adam's, and ``alignment``: the smoothed cosine of momentum and gradient."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
     mu: Tensor
     nu: Tensor
     alignment: Tensor
@@ -139,8 +140,8 @@ def scale_by_adatam(
         s' = \gamma s + (1-\gamma) \cos(m, u), \quad d = (1 + s')/2, \quad
         m' = \beta_1 m + (1-\beta_1)(d + \epsilon) u, \quad v' = \beta_2 v + (1-\beta_2) u^2
 
-    and then as `scale_by_adam`; with :math:`d = 1` it *is* Adam. The cosine is of whole tensors, with the momentum before this
-    gradient, and 0 where either is zero. :math:`v` sees the undamped gradient.
+    and then as `scale_by_adam`; with :math:`d = 1` it *is* Adam. The cosine is of whole tensors, with the momentum
+    before this gradient, and 0 where either is zero. :math:`v` sees the undamped gradient.
 
     | Reads: nothing.  Keeps: 8 bytes per element (:math:`m, v`), 12 per tensor.
 
@@ -153,7 +154,8 @@ def scale_by_adatam(
     Raises:
         ValueError: if an argument is out of range.
 
-    Source: Malviya et al., "Torque-Aware Momentum", arXiv 2412.18790; :math:`(1-\beta_1)` and the bias correction are this
+    Source: Malviya et al., "Torque-Aware Momentum", arXiv 2412.18790; :math:`(1-\beta_1)` and the bias correction are
+        this
     library's choice, so that step sizes compare with Adam's.
 
     >>> tx = scale_by_adatam(eps=0.0)

@@ -23,9 +23,9 @@ def fourth_root(step: Tensor) -> Tensor:
 
 
 class ScaleByAdoptState(NamedTuple):
-    """``count``: gradients since (and with) the first that was not zero; ``mu``: momentum of normalised gradients; ``nu``."""
+    """``count``: gradients from the first that was not zero on; ``mu``: momentum of normalised ones; ``nu``."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
     mu: Tensor
     nu: Tensor
 
@@ -33,7 +33,7 @@ class ScaleByAdoptState(NamedTuple):
 def normalised(u: Tensor, count: Tensor, nu: Tensor, eps: Tensor | float, clip: ClipValue | None) -> Tensor:
     r""":math:`u / \max(\sqrt v, \epsilon)`, clipped."""
     root = safe_sqrt(nu)
-    ratio = u / torch.where(root > eps, root, eps)
+    ratio = u / torch.where(root < eps, eps, root)
     if clip is None:
         return ratio
     bound = over(clip(count.to(u.dtype)), u)
@@ -78,8 +78,8 @@ def scale_by_adopt(
         n = \operatorname{clip}\Big(\frac{u}{\max(\sqrt{v}, \epsilon)}, c(k)\Big), \quad
         m' = \beta_1 m + (1-\beta_1) n, \quad v' = \beta_2 v + (1-\beta_2) u^2, \quad u' = m'
 
-    The first gradient (:math:`k = 0`) only fills :math:`v' = u^2` and moves nothing. A tensor whose gradients have all been
-    zero is still before its first: the partner of a zero-initialised adapter factor would otherwise be divided by
+    The first gradient (:math:`k = 0`) only fills :math:`v' = u^2` and moves nothing. A tensor whose gradients have all
+    been zero is still before its first: the partner of a zero-initialised adapter factor would otherwise be divided by
     :math:`\epsilon`.
 
     | Reads: nothing.  Keeps: 8 bytes per element (:math:`m, v`), 8 per tensor.
@@ -117,7 +117,7 @@ def scale_by_adopt(
 class ScaleByAdoptTamState(NamedTuple):
     """ADOPT's, and ``alignment``: the smoothed cosine of momentum and normalised gradient."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
     mu: Tensor
     nu: Tensor
     alignment: Tensor
@@ -157,7 +157,8 @@ def scale_by_adopt_tam(
     r"""ADOPT whose momentum is torque-aware.
 
     As `scale_by_adopt`, with :math:`m' = \beta_1 m + (1-\beta_1)(d + \epsilon) n` and the damping :math:`d` of
-    `scale_by_adatam` between :math:`m` and the normalised gradient :math:`n`. The combination is this library's; no paper has it.
+    `scale_by_adatam` between :math:`m` and the normalised gradient :math:`n`. The combination is this library's; no
+    paper has it.
 
     | Reads: nothing.  Keeps: 8 bytes per element (:math:`m, v`), 12 per tensor.
 

@@ -85,10 +85,11 @@ def trace_tam_leaf(
 def trace_tam(b1: Hyper = 0.9, decay: Hyper = 0.9, eps: Hyper = 1e-8) -> GradientTransformation:
     r"""Torque-aware momentum: take in less of a gradient that points against the momentum.
 
-    .. math:: s' = \gamma s + (1-\gamma) \cos(m, u), \quad d = (1 + s')/2, \quad m' = \beta m + (d + \epsilon) u, \quad u' = m'
+    .. math:: s' = \gamma s + (1-\gamma) \cos(m, u), \quad d = (1 + s')/2, \quad m' = \beta m + (d + \epsilon) u, \quad
+        u' = m'
 
-    The cosine is of whole tensors, with the momentum before this gradient, and 0 where either is zero. Gradients that are
-    always orthogonal to the momentum give :math:`d = 1/2`: twice SGD's learning rate is a fair start.
+    The cosine is of whole tensors, with the momentum before this gradient, and 0 where either is zero. Gradients that
+    are always orthogonal to the momentum give :math:`d = 1/2`: twice SGD's learning rate is a fair start.
 
     | Reads: nothing.  Keeps: 4 bytes per element (:math:`m`), 4 per tensor.
 
@@ -115,7 +116,7 @@ def trace_tam(b1: Hyper = 0.9, decay: Hyper = 0.9, eps: Hyper = 1e-8) -> Gradien
 class EmaState(NamedTuple):
     """``count``: updates absorbed; ``ema``: their average."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
     ema: Tensor
 
 

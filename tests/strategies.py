@@ -1,0 +1,153 @@
+"""What the tests draw: float64 tensors, element by element, so that a failure shrinks and replays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import torch
+from hypothesis.extra import numpy as hnp
+from torch import Tensor
+
+Tree = dict[str, Tensor]
+Shape = tuple[int, ...]
+
+SMALLEST, LARGEST = 1e-2, 1e2
+
+signed = st.floats(-LARGEST, LARGEST, allow_subnormal=False)
+entries = signed.map(lambda x: x if abs(x) >= SMALLEST else 0.0)
+"""Zero, or of a size at which squares neither overflow nor vanish beside each other."""
+
+nonzero = signed.map(lambda x: math.copysign(max(abs(x), SMALLEST), x))
+positive = st.floats(SMALLEST, LARGEST)
+factors = st.floats(-2, 2).map(lambda x: math.copysign(max(abs(x), 0.25), x))
+"""Entries of well-conditioned adapter factors, none of them zero."""
+
+rates = st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0, 0.95)
+"""Decay rates of averages."""
+
+powers_of_two = st.integers(-6, 6).map(lambda k: 2.0**k)
+"""Multiplying by these rounds nothing, so that laws of scale hold to the bit."""
+
+shapes = st.sampled_from([(), (1,), (2,), (3,), (5,), (1, 1), (2, 3), (3, 1), (2, 1, 3), (2, 2, 2)])
+several = st.sampled_from([(2,), (3,), (5,), (2, 3), (3, 1), (2, 2, 2)])
+"""Shapes of more than one element."""
+
+matrices = st.sampled_from([(1, 2), (2, 3), (3, 1), (3, 3), (2, 1, 3), (2, 2, 2)])
+
+
+def tensors(shape: Shape, elements: st.SearchStrategy[float] = entries) -> st.SearchStrategy[Tensor]:
+    """A tensor of this shape, each element drawn."""
+    return hnp.arrays(np.float64, shape, elements=elements, fill=st.nothing()).map(torch.from_numpy)
+
+
+@st.composite
+def alike(
+    draw: st.DrawFn, n: int, elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes
+) -> tuple[Tensor, ...]:
+    """``n`` tensors of one shape."""
+    shape = draw(of)
+    return tuple(draw(tensors(shape, elements)) for _ in range(n))
+
+
+@st.composite
+def trees(
+    draw: st.DrawFn, elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes
+) -> Tree:
+    """Three named tensors; the shapes of v and w agree, so that they meet in one column."""
+    shape = draw(of)
+    return {name: draw(tensors(s, elements)) for name, s in (("b", draw(of)), ("v", shape), ("w", shape))}
+
+
+@st.composite
+def like(draw: st.DrawFn, tree: Tree, elements: st.SearchStrategy[float] = entries) -> Tree:
+    """A tree with the names and shapes of another."""
+    return {name: draw(tensors(tuple(x.shape), elements)) for name, x in tree.items()}
+
+
+@st.composite
+def tree_pairs(
+    draw: st.DrawFn, elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes
+) -> tuple[Tree, Tree]:
+    """Two trees of the same structure, such as gradients and parameters."""
+    first = draw(trees(elements, of))
+    return first, draw(like(first, elements))
+
+
+@st.composite
+def histories(
+    draw: st.DrawFn,
+    elements: st.SearchStrategy[float] = entries,
+    of: st.SearchStrategy[Shape] = shapes,
+    min_steps: int = 1,
+    max_steps: int = 4,
+) -> list[Tree]:
+    """Gradients of successive steps, one tree for each."""
+    first = draw(trees(elements, of))
+    steps = draw(st.integers(min_steps, max_steps))
+    return [first, *(draw(like(first, elements)) for _ in range(steps - 1))]
+
+
+def invertible(size: int) -> st.SearchStrategy[Tensor]:
+    """A square matrix with a tame inverse: unit triangular times diagonal."""
+
+    def build(parts: tuple[Tensor, Tensor]) -> Tensor:
+        below, diagonal = parts
+        return (below.tril(-1) + torch.eye(size, dtype=torch.float64)) * diagonal
+
+    ratios = st.sampled_from([-2.0, -0.5, 0.5, 1.0, 3.0])
+    return st.tuples(tensors((size, size), st.floats(-1, 1)), tensors((size,), ratios)).map(build)
+
+
+sides = st.integers(1, 3)
+
+
+@st.composite
+def lora_modules(draw: st.DrawFn, elements: st.SearchStrategy[float] = factors, key: str = "q") -> Tree:
+    """The two factors of a LoRA, of a linear layer or a convolution, under PEFT's names."""
+    rank, out, into = draw(sides), draw(sides), draw(sides)
+    kernel = draw(st.sampled_from([(), (2, 2)]))
+    return {
+        f"{key}.lora_A.weight": draw(tensors((rank, into, *kernel), elements)),
+        f"{key}.lora_B.weight": draw(tensors((out, rank, *(1 for _ in kernel)), elements)),
+    }
+
+
+W1_FORMS = ("full", "factored")
+W2_FORMS = ("full", "factored", "conv", "factored conv", "tucker")
+
+
+@st.composite
+def lokr_modules(
+    draw: st.DrawFn,
+    elements: st.SearchStrategy[float] = factors,
+    key: str = "m",
+    w1: st.SearchStrategy[str] = st.sampled_from(W1_FORMS),
+    w2: st.SearchStrategy[str] = st.sampled_from(W2_FORMS),
+) -> Tree:
+    """The factors of a LoKr in any of LyCORIS' forms, under LyCORIS' names."""
+    first, second = draw(w1), draw(w2)
+    out, into, rows, columns, r1, r2 = (draw(sides) for _ in range(6))
+    kernel = (2, 2) if second in ("conv", "factored conv", "tucker") else ()
+    shapes: dict[str, Shape]
+    shapes = {"lokr_w1": (out, into)} if first == "full" else {"lokr_w1_a": (out, r1), "lokr_w1_b": (r1, into)}
+    if second in ("full", "conv"):
+        shapes["lokr_w2"] = (rows, columns, *kernel)
+    elif second == "tucker":
+        shapes |= {"lokr_t2": (r2, r2, *kernel), "lokr_w2_a": (r2, rows), "lokr_w2_b": (r2, columns)}
+    else:
+        shapes |= {"lokr_w2_a": (rows, r2), "lokr_w2_b": (r2, columns * math.prod(kernel))}
+    return {f"{key}.{role}": draw(tensors(shape, elements)) for role, shape in shapes.items()}
+
+
+def roles_of(module: Tree) -> dict[str, Tensor]:
+    """The tensors of one module by the last part of their names."""
+    return {name.rpartition(".")[2]: x for name, x in module.items()}
+
+
+def mapped(f: Callable[..., Tensor], *trees: Tree, **fixed: Any) -> Tree:
+    """``f`` of corresponding leaves."""
+    return {name: f(*(tree[name] for tree in trees), **fixed) for name in trees[0]}
