@@ -156,5 +156,5 @@ def effective_w2(p: Tree) -> Tensor:
 
 def delta(p: Tree) -> Tensor:
     """The weight change that a LoKr module stands for, up to its scale."""
-    w1, w2 = effective_w1(p), effective_w2(p)
+    w1, w2 = effective_w1(p), effective_w2(p).contiguous()
     return torch.kron(w1.reshape(*w1.shape, *(1 for _ in w2.shape[2:])), w2)

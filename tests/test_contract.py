@@ -10,6 +10,7 @@ import pytest
 import torch
 from catalog import ROWS, SHAPES, Row, draw
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -258,7 +259,7 @@ def compiles_once(row: Row, backend: str) -> None:
     tx = row.tunable() if row.hyper else row.build()
     small = {name: x.float() for name, x in draw(1).items() if not name.startswith(("t.", "conv."))}
     torch._dynamo.reset()
-    counter = torch._dynamo.testing.CompileCounterWithBackend(backend)
+    counter = CompileCounterWithBackend(backend)
     compiled = torch.compile(tx.update, fullgraph=True, backend=counter)
     state = expected_state = tx.init(small)
     for step in range(4):
