@@ -28,6 +28,8 @@ autodoc_typehints = "none"  # Args say what is allowed; aliases and unions would
 python_maximum_signature_line_length = 100
 napoleon_numpy_docstring = False
 
+nitpick_ignore = [("py:class", "collections.abc.Mapping")]
+
 # Docstring examples are run by pytest, the blocks of the pages by this builder and by tests/test_docs.py.
 doctest_test_doctest_blocks = ""
 doctest_global_setup = "from importlib.util import find_spec"

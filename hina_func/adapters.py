@@ -70,7 +70,7 @@ class AdapterMap:
         return tuple(self._parsed)
 
     def role(self, name: str) -> str:
-        """One of `hina_func.roles.ROLES`."""
+        """One of `hina_func.ROLES`."""
         return self._of(name).role
 
     def module(self, name: str) -> str | None:
@@ -135,7 +135,8 @@ def find_adapters(names_or_tree_or_model: Any, extra_patterns: Sequence[tuple[st
     Args:
         names_or_tree_or_model: a module, a named tree (so also ``{name: tensor}``), or an iterable of names or of
             (name, tensor) pairs.
-        extra_patterns: pairs (regular expression, role) that come before the known names, see `parse_name`.
+        extra_patterns: pairs (regular expression, role) that come before the known names, see
+            `hina_func.roles.parse_name`.
 
     Raises:
         ValueError: if a name comes twice, or an extra pattern is wrong.

@@ -26,7 +26,7 @@ class Context:
     """What a link sees beside the update: parameters, gradients (what masks compare with), hyperparameters, extras.
 
     ``missing`` names the parameters without a gradient, whose rows are zero; ``path`` is the link's place in its chain,
-    by which partitions find their labels.
+    by which partitions find their labels; ``factors`` are those of adapter modules that are known already, by path.
     """
 
     layout: Layout
@@ -36,6 +36,7 @@ class Context:
     extra: Mapping[str, Any] = field(default_factory=dict)
     missing: frozenset[str] = frozenset()
     path: str = ""
+    factors: Mapping[str, Columns] = field(default_factory=dict)
 
     def enter(self, name: str) -> Context:
         """The context of the link called ``name`` inside this one."""
@@ -260,6 +261,9 @@ def link_of(tx: GradientTransformation) -> Link:
 
 def one_by_one(tx: GradientTransformation) -> GradientTransformation:
     """The same transformation without stacking: the plain loop over parameters, slow and obvious.
+
+    Args:
+        tx: the transform.
 
     >>> import hina_func as hf, torch
     >>> w, b = torch.tensor([3.0]), torch.tensor([4.0])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .border import Link, link_of, transformation
 from .checks import require_choice, require_count
-from .core import EmptyState, GradientTransformation, Tree
+from .core import GradientTransformation, Tree
 from .links import (
     Accumulate,
     ApplyIfFinite,
@@ -38,7 +38,8 @@ The function gets a tensor without data: a label may depend on name, shape and d
 def identity() -> GradientTransformation:
     """Pass the updates through.
 
-    >>> identity().update({"w": torch.ones(1)}, EmptyState())
+    >>> import hina_func as hf, torch
+    >>> identity().update({"w": torch.ones(1)}, hf.EmptyState())
     ({'w': tensor([1.])}, EmptyState())
     """
     return transformation(Identity())
@@ -47,7 +48,8 @@ def identity() -> GradientTransformation:
 def set_to_zero() -> GradientTransformation:
     """Updates of zero: what it is applied to stands still.
 
-    >>> set_to_zero().update({"w": torch.ones(1)}, EmptyState())[0]
+    >>> import hina_func as hf, torch
+    >>> set_to_zero().update({"w": torch.ones(1)}, hf.EmptyState())[0]
     {'w': tensor([0.])}
     """
     return transformation(SetToZero())
@@ -56,6 +58,10 @@ def set_to_zero() -> GradientTransformation:
 def stateless(f: Callable[[Tree, Tree | None], Tree]) -> GradientTransformation:
     """A transform that keeps nothing, from ``f(updates, params) -> updates`` on flat trees.
 
+    Args:
+        f: the function; ``params`` is None where none were given.
+
+    >>> import torch
     >>> sign = stateless(lambda updates, params: {name: u.sign() for name, u in updates.items()})
     >>> sign.update({"w": torch.tensor([-3.0])}, sign.init({"w": torch.zeros(1)}))[0]
     {'w': tensor([-1.])}
@@ -71,11 +77,14 @@ def chain(*transforms: GradientTransformation) -> GradientTransformation:
     The state is a dict by transform name (a second ``scale`` is ``scale_2``). A chain inside a chain is the same as its
     transforms written out.
 
+    Args:
+        transforms: any number of them; none is `identity`.
+
     Raises:
         TypeError: if something in it is not a transformation.
         ValueError: if two `Hyperparam` of one name have different defaults.
 
-    >>> import hina_func as hf
+    >>> import hina_func as hf, torch
     >>> tx = chain(hf.clip_by_value(1.0), hf.scale(-0.5))
     >>> tx.update({"w": torch.tensor([4.0])}, tx.init({"w": torch.zeros(1)}))[0]
     {'w': tensor([-0.5000])}
@@ -92,10 +101,13 @@ def chain(*transforms: GradientTransformation) -> GradientTransformation:
 def named_chain(*transforms: tuple[str, GradientTransformation]) -> GradientTransformation:
     """A chain whose transforms have names of your own, under which their state is kept.
 
+    Args:
+        transforms: pairs (name, transform).
+
     Raises:
         ValueError: if a name is used twice or contains "/" or a line break.
 
-    >>> import hina_func as hf
+    >>> import hina_func as hf, torch
     >>> tx = named_chain(("clip", hf.clip_by_value(1.0)), ("lr", hf.scale(-0.5)))
     >>> list(tx.init({"w": torch.zeros(1)}))
     ['clip', 'lr']
@@ -117,7 +129,7 @@ def partition(transforms: Mapping[str, GradientTransformation], labels: Mask) ->
     Raises:
         ValueError: at ``init``, if a parameter has no label or one without a transform.
 
-    >>> import hina_func as hf
+    >>> import hina_func as hf, torch
     >>> by_ndim = lambda name, p: "matrix" if p.ndim == 2 else "rest"
     >>> tx = partition({"matrix": hf.scale(2.0), "rest": hf.scale(3.0)}, by_ndim)
     >>> params = {"w": torch.ones(1, 1), "b": torch.ones(1)}
@@ -136,7 +148,7 @@ def masked(tx: GradientTransformation, mask: Mask, otherwise: str = "pass") -> G
         mask: like the labels of `partition`, with booleans.
         otherwise: "pass" leaves the other updates as they are, "zero" sets them to zero.
 
-    >>> import hina_func as hf
+    >>> import hina_func as hf, torch
     >>> tx = masked(hf.scale(2.0), {"w": True, "b": False}, otherwise="zero")
     >>> params = {"w": torch.ones(1), "b": torch.ones(1)}
     >>> tx.update(params, tx.init(params))[0]
@@ -156,6 +168,10 @@ def masked(tx: GradientTransformation, mask: Mask, otherwise: str = "pass") -> G
 def freeze(mask: Mask) -> GradientTransformation:
     """Zero updates where the mask is true; put it last.
 
+    Args:
+        mask: like the labels of `partition`, with booleans.
+
+    >>> import torch
     >>> tx = freeze({"w": True, "b": False})
     >>> params = {"w": torch.ones(1), "b": torch.ones(1)}
     >>> tx.update(params, tx.init(params))[0]
@@ -176,7 +192,7 @@ def only(roles: Any, tx: GradientTransformation, extra_patterns: Any = ()) -> Gr
     Raises:
         ValueError: if there is no such role.
 
-    >>> import hina_func as hf
+    >>> import hina_func as hf, torch
     >>> tx = only("lora_b", hf.scale(16.0))
     >>> params = {"q.lora_A.weight": torch.ones(1, 1), "q.lora_B.weight": torch.ones(1, 1)}
     >>> tx.update(params, tx.init(params))[0]
@@ -199,7 +215,11 @@ def with_gradient(first: GradientTransformation, then: GradientTransformation) -
     So a mask inside ``then`` compares with the clipped or projected gradient that the moments saw. In a plain chain it
     compares with the gradient as it entered the outermost chain.
 
-    >>> import hina_func as hf
+    Args:
+        first: from the gradient to what counts as the gradient, such as a clip or a projection.
+        then: the rest.
+
+    >>> import hina_func as hf, torch
     >>> tx = with_gradient(hf.scale(-1.0), chain(hf.scale(2.0), hf.cautious_mask()))
     >>> tx.update({"w": torch.ones(1)}, tx.init({"w": torch.zeros(1)}))[0]
     {'w': tensor([-2.])}
@@ -214,7 +234,11 @@ def apply_if_finite(tx: GradientTransformation, max_consecutive_errors: int) -> 
 
     After ``max_consecutive_errors`` such updates in a row the next is let through, so that a broken run shows.
 
-    >>> import hina_func as hf
+    Args:
+        tx: the transform.
+        max_consecutive_errors: how many in a row are skipped, >= 1.
+
+    >>> import hina_func as hf, torch
     >>> tx = apply_if_finite(hf.scale(2.0), max_consecutive_errors=3)
     >>> tx.update({"w": torch.tensor([float("nan")])}, tx.init({"w": torch.zeros(1)}))[0]
     {'w': tensor([0.])}
@@ -228,7 +252,11 @@ def accumulate(tx: GradientTransformation, every: int) -> GradientTransformation
 
     A parameter counts its own gradients: one without a gradient waits, and nothing of it is lost.
 
-    >>> import hina_func as hf
+    Args:
+        tx: the transform.
+        every: gradients per update, >= 1.
+
+    >>> import hina_func as hf, torch
     >>> tx = accumulate(hf.scale(-1.0), every=2)
     >>> u, state = tx.update({"w": torch.tensor([1.0])}, tx.init({"w": torch.zeros(1)}))
     >>> tx.update({"w": torch.tensor([3.0])}, state)[0]

@@ -1,8 +1,8 @@
 """Layouts: which parameters share a column, and the way between named trees and columns.
 
-Parameters with the same role, shape, dtype, device and labels are stacked into one *column* ``[rows, *shape]``. Modules
-whose members agree in all of these form one *table*: they keep the same row in each of its columns, so that pairing A
-with B, or w1 with w2, is alignment and not search. A layout is a pure function of static facts (`Spec`); it never sees
+Parameters with the same role, shape, dtype, device and labels are stacked into one *column* ``[rows, *shape]``.
+Modules whose members agree in all of these form one *table*: in each column their rows are consecutive and in the same
+order, so that pairing A with B, or w1 with w2, is a slice of each and not a search. A layout is a pure function of static facts (`Spec`); it never sees
 a value.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,11 +51,19 @@ class Column(NamedTuple):
         return torch.zeros(len(self.names), *(self.shape or (1,)), dtype=self.dtype, device=self.device)
 
 
+class Place(NamedTuple):
+    """Consecutive rows of a column."""
+
+    key: str
+    start: int
+    stop: int
+
+
 class Table(NamedTuple):
-    """Modules of one kind and of equal shapes: role -> key of the column that holds the role, rows aligned."""
+    """Modules of one kind and of equal shapes: role -> the rows that hold it, one per module, in the same order."""
 
     kind: str
-    columns: dict[str, str]
+    places: dict[str, Place]
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -106,7 +114,10 @@ class Layout:
     def _part(self, item: tuple[str, Hashable]) -> Layout:
         columns = tuple(column for column in self.columns if item in column.labels)
         keys = {column.key for column in columns}
-        return Layout(columns, tuple(table for table in self.tables if keys.issuperset(table.columns.values())))
+        return Layout(
+            columns,
+            tuple(table for table in self.tables if keys.issuperset(place.key for place in table.places.values())),
+        )
 
     def stack(self, leaves: Mapping[str, Tensor | None]) -> Columns:
         """Named leaves -> columns; a leaf that is missing becomes a row of zeros."""
@@ -158,41 +169,42 @@ def build_layout(
         spec: the parameters; their order is irrelevant.
         labels: what divides columns beyond role and shape, asked for each leaf and its role.
         extra_patterns: see `hina_func.find_adapters`.
-        stack_limit: parameters with more elements, and modules that hold one, are not stacked; 0 stacks nothing, which
-            is the plain loop over parameters.
+        stack_limit: parameters with more elements are not stacked; with -1 none is, which is the plain loop.
     """
     leaves = {leaf.name: leaf for leaf in sorted(spec, key=lambda leaf: leaf.name)}
     blank = {name: torch.empty(leaf.shape, device="meta") for name, leaf in leaves.items()}
     adapters = find_adapters(blank, extra_patterns)
-    tables: dict[Hashable, list[dict[str, str]]] = defaultdict(list)
-    for index, (kind, members) in enumerate(_modules(adapters)):
-        facts = tuple((slot, *_facts(leaves[name], adapters.role(name), labels)) for slot, name in members.items())
-        large = any(math.prod(leaves[name].shape) > stack_limit for name in members.values())
-        tables[kind, facts, index if large else None].append(members)
-    columns: list[Column] = []
-    aligned: list[Table] = []
-    for signature, rows in tables.items():
-        kind, facts, _ = cast(tuple[str, tuple[Any, ...], Any], signature)
-        by_role: dict[str, str] = {}
-        for slot, *fact in facts:
-            names = tuple(members[slot] for members in rows)
-            by_role[slot] = column_key(names)
-            columns.append(Column(by_role[slot], names, *fact))
-        if kind:
-            aligned.append(Table(kind, by_role))
-    return Layout(tuple(columns), tuple(aligned))
+    modules = _usable(adapters)
+    kinds = {name: kind for kind, module in modules for name in module.values()}
+    facts: dict[str, tuple[Any, ...]] = {}
+    for name, leaf in leaves.items():
+        role = adapters.role(name)
+        alone = name if math.prod(leaf.shape) > stack_limit else None
+        facts[name] = (role, leaf.shape, leaf.dtype, leaf.device, labels(leaf, role), kinds.get(name), alone)
+
+    alike: dict[tuple[Any, ...], list[dict[str, str]]] = defaultdict(list)
+    for kind, module in modules:
+        alike[kind, tuple((role, facts[name]) for role, name in module.items())].append(module)
+    rows: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    spans: list[tuple[str, dict[str, tuple[tuple[Any, ...], int, int]]]] = []
+    for (kind, _), members in alike.items():
+        span = {}
+        for role, name in members[0].items():
+            found = rows[facts[name]]
+            span[role] = (facts[name], len(found), len(found) + len(members))
+            found += [module[role] for module in members]
+        spans.append((kind, span))
+    for name in (name for name in leaves if name not in kinds):
+        rows[facts[name]].append(name)
+    columns = {fact: Column(column_key(names), tuple(names), *fact[:5]) for fact, names in rows.items()}
+    tables = [
+        Table(kind, {role: Place(columns[fact].key, start, stop) for role, (fact, start, stop) in span.items()})
+        for kind, span in spans
+    ]
+    return Layout(tuple(columns.values()), tuple(tables))
 
 
-def _facts(leaf: LeafSpec, role: str, labels: Callable[[LeafSpec, str], Labels]) -> tuple[Any, ...]:
-    """What parameters of one column have in common, in the order of `Column`'s fields."""
-    return role, leaf.shape, leaf.dtype, leaf.device, labels(leaf, role)
-
-
-def _modules(adapters: AdapterMap) -> Iterator[tuple[str, dict[str, str]]]:
-    """Kind and members by role of each usable adapter module, then every other parameter as a module of its own."""
-    taken: set[str] = set()
-    for record in sorted(adapters.modules, key=lambda record: (record.key, record.pair or "", record.kind)):
-        if record.complete and record.kind != "norm":
-            yield record.kind, dict(sorted(record.members.items()))
-            taken.update(record.members.values())
-    yield from (("", {"": name}) for name in adapters.names if name not in taken)
+def _usable(adapters: AdapterMap) -> list[tuple[str, dict[str, str]]]:
+    """Kind and members by role of the modules that a rule can act on."""
+    records = sorted(adapters.modules, key=lambda record: (record.key, record.pair or "", record.kind))
+    return [(r.kind, dict(sorted(r.members.items()))) for r in records if r.complete and r.kind != "norm"]

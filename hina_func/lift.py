@@ -1,4 +1,4 @@
-"""Lifts: from the formula of one parameter, or of one adapter module, to a transform of whole trees.
+"""The lift: from the formula of one parameter to a transform of whole trees.
 
 A formula sees a stack ``[rows, *shape]`` and reduces through `numerics`, which never mixes rows; so it reads, and is
 tested, as the formula of one tensor (a stack of one row). This file is the only one that applies formulas to columns.
@@ -120,100 +120,6 @@ class PerLeaf(Link):
         return scheduled and "count" not in own._fields
 
 
-def per_module(
-    name: str,
-    kind: str,
-    formula: Callable[..., dict[str, Tensor | float]],
-    *,
-    init: Callable[[Mapping[str, Tensor]], Any] | None = None,
-    roles: tuple[str, ...],
-    hypers: Mapping[str, Hyper],
-    extra_patterns: Any = (),
-) -> GradientTransformation:
-    """Lift ``formula(params by role, s, *, <hypers>) -> {role: factor}`` to one that scales adapter modules.
-
-    Each member's update is multiplied by its role's factor; roles without one, incomplete modules and all other
-    parameters pass. ``init(params by role) -> s`` may remember how a module started, one number per module and field.
-
-    Args:
-        name: the public name.
-        kind: "lora" or "lokr".
-        formula: factors of one module, from stacks whose rows are aligned.
-        init: what is kept of the start.
-        roles: the roles the rule acts on.
-        hypers: as in `per_leaf`; a value given per parameter must be the same for all members of a module.
-        extra_patterns: see `hina_func.find_adapters`.
-    """
-    return transformation(
-        PerModule(name, kind, formula, init, roles, tuple(hypers.items()), as_patterns(extra_patterns))
-    )
-
-
-@dataclass(frozen=True)
-class PerModule(Link):
-    """See `per_module`."""
-
-    name: str
-    kind: str
-    formula: Callable[..., dict[str, Tensor | float]]
-    init_module: Callable[[Mapping[str, Tensor]], Any] | None
-    acts_on: tuple[str, ...]
-    hypers: tuple[tuple[str, Hyper], ...]
-    extra_patterns: tuple[tuple[str, str], ...]
-
-    def init(self, ctx: Context) -> State:
-        made = {}
-        counts: Columns = {}
-        for table, columns in self._tables(ctx):
-            lead = table[0]
-            if self.init_module is not None:
-                made[lead.key] = self.init_module({role: ctx.param(column) for role, column in columns.items()})
-            counts[lead.key] = row_counts(ctx.param(lead))
-        return ScheduledState(counts, gather_state(made)) if self._scheduled() else gather_state(made)
-
-    def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
-        new = dict(u)
-        counts: Columns = {}
-        own = state.own if self._scheduled() else state
-        for table, columns in self._tables(ctx):
-            lead = table[0]
-            count = state.count[lead.key] if self._scheduled() else None
-            numbers = {key: per_row(ctx.number(hyper, lead, count)) for key, hyper in self.hypers}
-            s = scatter_state(own, lead, self.name)
-            factors = self.formula({role: ctx.param(column) for role, column in columns.items()}, s, **numbers)
-            for role, factor in factors.items():
-                key = columns[role].key
-                new[key] = u[key] * (fit(factor, u[key]) if isinstance(factor, Tensor) else factor)
-            if count is not None:
-                counts[lead.key] = count + 1
-        return new, ScheduledState(counts, own) if self._scheduled() else own
-
-    def needs_params(self) -> str | None:
-        return self.name
-
-    def hyperparams(self) -> Iterator[Hyperparam]:
-        return (hyper for _, hyper in self.hypers if isinstance(hyper, Hyperparam))
-
-    def roles(self) -> frozenset[str]:
-        return frozenset(self.acts_on)
-
-    def patterns(self) -> tuple[tuple[str, str], ...]:
-        return self.extra_patterns
-
-    def module_rules(self) -> Iterator[tuple[str, str]]:
-        return iter(((self.name, self.kind),))
-
-    def _scheduled(self) -> bool:
-        return any(callable(hyper) for _, hyper in self.hypers)
-
-    def _tables(self, ctx: Context) -> Iterator[tuple[tuple[Column, ...], dict[str, Column]]]:
-        by_key = {column.key: column for column in ctx.layout.columns}
-        for table in ctx.layout.tables:
-            if table.kind == self.kind:
-                columns = {role: by_key[key] for role, key in table.columns.items()}
-                yield tuple(columns.values()), columns
-
-
 def as_patterns(extra_patterns: Any) -> tuple[tuple[str, str], ...]:
     """Pairs (regular expression, role) in a form that can be compared and kept."""
     return tuple((str(pattern), str(role)) for pattern, role in extra_patterns)
@@ -222,16 +128,6 @@ def as_patterns(extra_patterns: Any) -> tuple[tuple[str, str], ...]:
 def row_counts(param: Tensor) -> Tensor:
     """A counter per row, at zero."""
     return torch.zeros(param.shape[0], dtype=torch.int64, device=param.device)
-
-
-def per_row(number: Tensor | float) -> Tensor | float:
-    """A number per module as ``[modules, 1]``."""
-    return number.reshape(-1, 1) if isinstance(number, Tensor) and number.ndim else number
-
-
-def fit(factor: Tensor, u: Tensor) -> Tensor:
-    """A factor with fewer dimensions than the update, aligned at the rows."""
-    return factor.reshape(*factor.shape, *(1,) * (u.ndim - factor.ndim))
 
 
 def gather_state(states: Mapping[str, Any]) -> State:

@@ -63,6 +63,10 @@ def load_named_state(state: State, named: Mapping[str, Mapping[str, Mapping[str,
 
     The two may have been made under different layouts. dtype is that of the values, device that of ``state``.
 
+    Args:
+        state: of the same transform, for the same parameters.
+        named: what `named_state` returned.
+
     Raises:
         ValueError: if a value is missing, or one is there that ``state`` has no place for; lists both.
 

@@ -90,6 +90,10 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
 
     The sum is formed in the wider of the two dtypes and rounded once. A parameter whose update is None or absent stays.
 
+    Args:
+        params: a named tree.
+        updates: a tree with the names of some or all of them.
+
     Raises:
         ValueError: if an update has no parameter of its name and shape.
 

@@ -38,7 +38,7 @@ def law(**strategies: SearchStrategy[Any]) -> Callable[[Callable[..., None]], Ca
 
 
 def once(tx: hf.GradientTransformation, updates: Tree, params: Tree | None = None, **extra: Any) -> Tree:
-    """The first update."""
+    """The first update; ``extra`` goes to it as it is."""
     return tx.update(updates, tx.init(updates if params is None else params), params, **extra)[0]
 
 

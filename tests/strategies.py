@@ -54,9 +54,7 @@ def alike(
 
 
 @st.composite
-def trees(
-    draw: st.DrawFn, elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes
-) -> Tree:
+def trees(draw: st.DrawFn, elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes) -> Tree:
     """Three named tensors; the shapes of v and w agree, so that they meet in one column."""
     shape = draw(of)
     return {name: draw(tensors(s, elements)) for name, s in (("b", draw(of)), ("v", shape), ("w", shape))}

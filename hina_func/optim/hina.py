@@ -50,10 +50,10 @@ class HinaAdamW(Optimizer):
         ValueError: if an argument is out of range.
 
     >>> import hina_func as hf, torch
-    >>> model = torch.nn.Linear(2, 1)
-    >>> optimizer = HinaAdamW(model.parameters(), **hf.presets.lokr)
+    >>> factors = {"proj.lokr_w1": torch.ones(2, 2), "proj.lokr_w2": torch.zeros(4, 4)}
+    >>> optimizer = HinaAdamW(factors, **hf.presets.lokr)
     >>> optimizer.get_optimization_info()["lokr_stats"]["lokr_groups"]
-    0
+    1
     """
 
     def __init__(

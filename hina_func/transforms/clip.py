@@ -65,6 +65,8 @@ def clip_by_norm(max_norm: Hyper) -> GradientTransformation:
     Raises:
         ValueError: if ``max_norm`` is negative.
 
+    Source: values as in optax.
+
     >>> clip_by_norm(1.0).update({"w": torch.tensor([0.0, 4.0])}, EmptyState())[0]
     {'w': tensor([0., 1.])}
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,11 +10,9 @@ from torch import Tensor
 
 from ..checks import require_nonnegative, require_positive
 from ..core import EmptyState, GradientTransformation, Hyper
-from ..lift import per_module
+from ..modules import Factors, per_module
 from ..numerics import any_of, safe_sqrt
 from ..roles import LOKR_ROLES, LORA_ROLES
-
-Factors = Mapping[str, Tensor]
 
 
 def starts_at_zero(factor: Tensor) -> Tensor:
@@ -32,7 +29,7 @@ def lora_row_norms(a: Tensor, b: Tensor) -> Tensor:
     return safe_sqrt(squares.clamp_min(0))
 
 
-def lora_factors(p: Factors, s: EmptyState, *, eta: Tensor | float) -> dict[str, Tensor | float]:
+def lora_factors(p: Factors, s: EmptyState, *, eta: Tensor | float) -> dict[str, Tensor]:
     rows = 1 / (lora_row_norms(p["lora_a"], p["lora_b"]) + eta**-2).sqrt()
     return {"lora_a": rows.mean(1, keepdim=True), "lora_b": rows}
 
@@ -83,7 +80,7 @@ def lora_plus_init(p: Factors) -> LoraPlusLrScaleState:
     return LoraPlusLrScaleState(starts_at_zero(p["lora_a"]) & ~starts_at_zero(p["lora_b"]))
 
 
-def lora_plus_factors(p: Factors, s: LoraPlusLrScaleState, *, ratio: Tensor | float) -> dict[str, Tensor | float]:
+def lora_plus_factors(p: Factors, s: LoraPlusLrScaleState, *, ratio: Tensor | float) -> dict[str, Tensor]:
     on_a = s.on_a[:, None]
     one = torch.ones_like(on_a, dtype=p["lora_a"].dtype)
     return {"lora_a": torch.where(on_a, ratio, one), "lora_b": torch.where(on_a, one, ratio)}
@@ -172,10 +169,10 @@ def lokr_init(p: Factors) -> LokrLrScaleState:
 
 def lokr_factors(
     p: Factors, s: LokrLrScaleState, *, damping: Tensor | float, ratio: Tensor | float, w2_factor: Tensor | float
-) -> dict[str, Tensor | float]:
+) -> dict[str, Tensor]:
     shared = 1 / (1 + damping * lokr_norm(p))
     fast = shared * ratio * w2_factor
-    factors: dict[str, Tensor | float] = dict.fromkeys(p, shared)
+    factors: dict[str, Tensor] = dict.fromkeys(p, shared)
     if "lokr_w2" in p:
         factors["lokr_w2"] = fast
     else:

@@ -30,6 +30,8 @@ def scale(step_size: Hyper) -> GradientTransformation:
     Args:
         step_size: :math:`a`, any finite number.
 
+    Source: values as in optax.
+
     >>> scale(0.5).update({"w": torch.tensor([4.0])}, EmptyState())[0]
     {'w': tensor([2.])}
     """
@@ -50,6 +52,8 @@ def scale_by_learning_rate(learning_rate: Hyper, *, flip_sign: bool = True) -> G
 
     Raises:
         ValueError: if ``learning_rate`` is negative or not finite.
+
+    Source: values as in optax.
 
     >>> scale_by_learning_rate(0.5).update({"w": torch.tensor([4.0])}, EmptyState())[0]
     {'w': tensor([-2.])}
@@ -72,6 +76,8 @@ def scale_by_schedule(step_size_fn: Hyper) -> GradientTransformation:
 
     Raises:
         TypeError: if it is not a function.
+
+    Source: values as in optax.
 
     >>> tx = scale_by_schedule(lambda step: 1.0 / (1 + step))
     >>> state = tx.init({"w": torch.zeros(1)})

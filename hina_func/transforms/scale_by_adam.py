@@ -155,8 +155,7 @@ def scale_by_adatam(
         ValueError: if an argument is out of range.
 
     Source: Malviya et al., "Torque-Aware Momentum", arXiv 2412.18790; :math:`(1-\beta_1)` and the bias correction are
-        this
-    library's choice, so that step sizes compare with Adam's.
+    this library's choice, so that step sizes compare with Adam's.
 
     >>> tx = scale_by_adatam(eps=0.0)
     >>> tx.update({"w": torch.tensor([3.0, -0.5])}, tx.init({"w": torch.zeros(2)}))[0]

@@ -156,9 +156,10 @@ def scale_by_adopt_tam(
 ) -> GradientTransformation:
     r"""ADOPT whose momentum is torque-aware.
 
-    As `scale_by_adopt`, with :math:`m' = \beta_1 m + (1-\beta_1)(d + \epsilon) n` and the damping :math:`d` of
-    `scale_by_adatam` between :math:`m` and the normalised gradient :math:`n`. The combination is this library's; no
-    paper has it.
+    .. math:: m' = \beta_1 m + (1-\beta_1)(d + \epsilon) n, \quad u' = m'
+
+    with :math:`n, v` of `scale_by_adopt` and the damping :math:`d` of `scale_by_adatam`, from the cosine of :math:`m` and
+    :math:`n`. The combination is this library's; no paper has it.
 
     | Reads: nothing.  Keeps: 8 bytes per element (:math:`m, v`), 12 per tensor.
 

@@ -51,7 +51,8 @@ def test_a_mask_says_where_to_decay(pair, strength):
 @law(pair=pairs, strength=st.floats(1e-4, 1))
 def test_cautious_decay_spares_entries_that_the_step_takes_outward(pair, strength):
     u, p = pair
-    for name, x in once(hf.add_cautious_decayed_weights(strength), u, p).items():
+    opposite = mapped(torch.neg, u)
+    for name, x in once(hf.add_cautious_decayed_weights(strength), u, p, grads=opposite).items():
         outward = u[name] * p[name] < 0
         same(x[outward], u[name][outward])
         same(x[~outward], (u[name] + strength * p[name])[~outward])

@@ -14,9 +14,9 @@ makers = st.sampled_from(sorted(MAKERS))
 late = st.integers(0, 3)
 
 
-@law(g=trees(), maker=makers)
-def test_the_first_gradient_fills_the_second_moment_and_moves_nothing(g, maker):
-    ((u, state),) = walk(MAKERS[maker](), [g])
+@law(g=trees(), maker=makers, clipped=st.booleans())
+def test_the_first_gradient_fills_the_second_moment_and_moves_nothing(g, maker, clipped):
+    ((u, state),) = walk(MAKERS[maker](use_clipping=clipped), [g])
     same(u, mapped(torch.zeros_like, g))
     for name, x in g.items():
         assert not state["mu"][name].any()
@@ -73,9 +73,9 @@ def test_gradients_of_constant_size_are_normalised_to_their_signs(g, signs, b1):
     close(u, mapped(lambda x: weighted(ones, b1) * x.sign(), g), scale=1)
 
 
-@law(history=histories(), wait=late, name=makers)
-def test_a_tensor_without_gradients_waits_for_its_first_one(history, wait, name):
-    tx, zero = MAKERS[name](), mapped(torch.zeros_like, history[0])
+@law(history=histories(nonzero), wait=late, name=makers, eps=st.sampled_from([0.0, 1e-6]))
+def test_a_tensor_without_gradients_waits_for_its_first_one(history, wait, name, eps):
+    tx, zero = MAKERS[name](eps=eps), mapped(torch.zeros_like, history[0])
     alone = [{"v": g["v"]} for g in history]
     waiting = [{"v": zero["v"]}] * wait + alone
     same(run(tx, waiting)[wait:], run(tx, alone))
@@ -118,9 +118,9 @@ def test_a_constant_gradient_aligns_with_adopts_momentum_from_the_third_step_on(
     close(state["alignment"], mapped(lambda x: number(1 - decay ** (steps - 2)), g), scale=1)
 
 
-@law(history=histories(nonzero, several, 3, 5), b1=rates, decay=rates)
-def test_torque_compares_the_momentum_with_the_normalised_gradient(history, b1, decay):
-    damped = [state for _, state in walk(hf.scale_by_adopt_tam(b1, eps=0.0, decay=decay), history)]
+@law(history=histories(nonzero, several, 3, 5), b1=rates, decay=rates, eps=st.sampled_from([0.0, 1e-3]))
+def test_torque_compares_the_momentum_with_the_normalised_gradient(history, b1, decay, eps):
+    damped = [state for _, state in walk(hf.scale_by_adopt_tam(b1, eps=eps, decay=decay), history)]
     plain = [state for _, state in walk(hf.scale_by_adopt(b1, eps=0.0), history)]
     for name in history[0]:
         cosines = []
@@ -129,7 +129,8 @@ def test_torque_compares_the_momentum_with_the_normalised_gradient(history, b1, 
             n = (plain[t]["mu"][name] - b1 * plain[t - 1]["mu"][name]) / (1 - b1)
             cosines.append(dot(m, n) / (norm(m) * norm(n)) if norm(m) > 0 else number(0))
             entering = damped[t]["mu"][name] - b1 * m
-            close(entering, (1 - b1) * (1 + damped[t]["alignment"][name]) / 2 * n, scale=norm(m) + norm(n))
+            damping = (1 + damped[t]["alignment"][name]) / 2
+            close(entering, (1 - b1) * (damping + eps) * n, scale=norm(m) + norm(n))
         close(damped[-1]["alignment"][name], weighted(cosines, decay), scale=1, tolerance=1e-11)
 
 

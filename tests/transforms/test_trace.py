@@ -37,7 +37,9 @@ def test_nesterov_adds_the_gradient_to_the_decayed_new_sum(history, decay):
 @law(history=histories(), c=powers_of_two, decay=rates, nesterov=st.booleans())
 def test_trace_is_linear_in_the_gradients(history, c, decay, nesterov):
     tx = hf.trace(decay, nesterov)
-    same(run(tx, [mapped(lambda x: -c * x, g) for g in history]), [mapped(lambda x: -c * x, u) for u in run(tx, history)])
+    same(
+        run(tx, [mapped(lambda x: -c * x, g) for g in history]), [mapped(lambda x: -c * x, u) for u in run(tx, history)]
+    )
 
 
 @law(history=histories(), nesterov=st.booleans())
