@@ -92,6 +92,10 @@ class Link:
         """The name of a transform in here that cannot do without ``params``."""
         return None
 
+    def columnwise(self) -> bool:
+        """Whether the update of a column depends on no other column, but for the factors of adapter modules."""
+        return True
+
     def hyperparams(self) -> Iterator[Hyperparam]:
         """Every `Hyperparam` in here."""
         return iter(())
@@ -285,6 +289,9 @@ class Foreign(Link):
 
     tx: GradientTransformation
     name: str = "foreign"
+
+    def columnwise(self) -> bool:
+        return False
 
     def init(self, ctx: Context) -> State:
         assert ctx.params is not None

@@ -2,8 +2,8 @@
 
 Parameters with the same role, shape, dtype, device and labels are stacked into one *column* ``[rows, *shape]``.
 Modules whose members agree in all of these form one *table*: in each column their rows are consecutive and in the same
-order, so that pairing A with B, or w1 with w2, is a slice of each and not a search. A layout is a pure function of static facts (`Spec`); it never sees
-a value.
+order, so that pairing A with B, or w1 with w2, is a slice of each and not a search. A layout is a pure function of
+static facts (`Spec`); it never sees a value.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .adapters import AdapterMap, find_adapters
 from .core import Columns
+from .roles import KINDS
 
 STACK_LIMIT = 2**20
 """A tensor with more elements than this keeps a column of its own: stacking it would cost a copy and save nothing."""
@@ -46,6 +47,11 @@ class Column(NamedTuple):
     dtype: torch.dtype
     device: torch.device
     labels: Labels
+
+    @property
+    def kind(self) -> str:
+        """The kind of adapter its role belongs to: "lora", "lokr", "norm" or "regular"."""
+        return KINDS.get(self.role, "regular")
 
     def zeros(self) -> Tensor:
         return torch.zeros(len(self.names), *(self.shape or (1,)), dtype=self.dtype, device=self.device)

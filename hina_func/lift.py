@@ -20,14 +20,14 @@ from .layout import Column
 
 
 class Leaf(NamedTuple):
-    """What a formula may read beside its update and state, for the same rows: parameter, gradient, role.
+    """What a formula may read beside its update and state, for the same rows: parameter, gradient, kind of adapter.
 
     ``param`` is there for transforms that said they read it (``reads_params``).
     """
 
     param: Tensor
     grad: Tensor
-    role: str = "regular"
+    kind: str = "regular"
 
 
 class ScheduledState(NamedTuple):
@@ -95,7 +95,7 @@ class PerLeaf(Link):
             count = state.count[column.key] if counted else s._asdict().get("count")
             numbers = {key: ctx.number(hyper, column, count) for key, hyper in self.hypers}
             params = ctx.params if self.reads_params else None
-            leaf = Leaf(u[column.key] if params is None else params[column.key], ctx.grads[column.key], column.role)
+            leaf = Leaf(u[column.key] if params is None else params[column.key], ctx.grads[column.key], column.kind)
             new[column.key], states[column.key] = self.formula(u[column.key], s, leaf, **numbers)
         after = gather_state(states)
         if counted:

@@ -47,6 +47,9 @@ class StatelessFunction(Stateless):
     name: str
     function: Callable[[Tree, Tree | None], Tree]
 
+    def columnwise(self) -> bool:
+        return False
+
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         updates = {name: leaf for name, leaf in ctx.layout.unstack(u).items() if name not in ctx.missing}
         new = self.function(updates, None if ctx.params is None else ctx.layout.unstack(ctx.params))
@@ -59,6 +62,9 @@ class Around(Link):
 
     name: str
     links: tuple[tuple[str, Link], ...]
+
+    def columnwise(self) -> bool:
+        return all(link.columnwise() for _, link in self.links)
 
     def needs_params(self) -> str | None:
         return next((needy for _, link in self.links if (needy := link.needs_params())), None)
@@ -161,6 +167,9 @@ class ApplyIfFinite(Around):
     """See `apply_if_finite`."""
 
     max_consecutive_errors: int = 1
+
+    def columnwise(self) -> bool:
+        return False
 
     def init(self, ctx: Context) -> State:
         device = ctx.layout.columns[0].device if ctx.layout.columns else None

@@ -73,8 +73,7 @@ class PerModule(Link):
         return ScheduledState({key: row_counts(ctx.param(column)) for key, column in columns.items()}, own)
 
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
-        factors = ctx.factors[ctx.path] if ctx.path in ctx.factors else self.factors(state, ctx)
-        new = {key: scaled(u[key], factor) for key, factor in factors.items()}
+        new = scaled(u, ctx.factors[ctx.path] if ctx.path in ctx.factors else self.factors(state, ctx))
         if self._scheduled():
             state = ScheduledState({key: count + 1 for key, count in state.count.items()}, state.own)
         return {**u, **new}, state
@@ -94,6 +93,9 @@ class PerModule(Link):
             for role, factor in self.formula(_members(table, ctx.params), s, **at).items():
                 pieces[table.places[role].key].append((table.places[role].start, factor))
         return {key: side_by_side(len(columns[key].names), found, fill=1) for key, found in pieces.items()}
+
+    def columnwise(self) -> bool:
+        return not self._scheduled()
 
     def needs_params(self) -> str | None:
         return self.name
@@ -157,7 +159,9 @@ def side_by_side(rows: int, pieces: list[tuple[int, Tensor]], fill: int) -> Tens
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def scaled(u: Tensor, factor: Tensor) -> Tensor:
-    """Each row times its factor, or each row's first dimension times its own."""
-    rows = u.reshape(*factor.shape, -1) if factor.shape[1] > 1 else u.reshape(factor.shape[0], 1, -1)
-    return (rows * factor[:, :, None]).reshape(u.shape)
+def scaled(u: Columns, factors: Columns) -> Columns:
+    """Each row times its factor, or each of its first dimension times its own."""
+    return {
+        key: (u[key].reshape(*factor.shape, -1) * factor[:, :, None]).reshape(u[key].shape)
+        for key, factor in factors.items()
+    }

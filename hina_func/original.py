@@ -21,6 +21,7 @@ from .core import Columns, EmptyState, GradientTransformation, Hyper, Hyperparam
 from .layout import Column
 from .lift import Leaf, per_leaf, row_counts
 from .links import Stateless
+from .modules import scaled
 from .moments import average, no_alignment, torque
 from .numerics import dot, norm, one_minus_power, over, safe_divide, safe_sqrt, total
 from .transforms.decay import decay_multiplier
@@ -143,6 +144,10 @@ class OriginalLrScale(Stateless):
     name: str = "original_lr_scale"
 
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        return {**u, **scaled(u, ctx.factors.get(ctx.path) or self.factors(state, ctx))}, state
+
+    def factors(self, state: State, ctx: Context) -> Columns:
+        """Column key -> what its rows are multiplied with."""
         columns = ctx.layout.columns
         places = {name: (i, row) for i, column in enumerate(columns) for row, name in enumerate(column.names)}
         factors = [torch.ones(len(c.names), dtype=c.dtype, device=c.device) for c in columns]
@@ -166,7 +171,7 @@ class OriginalLrScale(Stateless):
             norms = norm(ctx.param(columns[i])[rows]).flatten() * norm(ctx.param(columns[j])[other]).flatten()
             factors[i] = _scaled(factors[i], rows, 1 / (1 + 0.3 * norms))
             factors[j] = _scaled(factors[j], other, 1 / (1 + 0.3 * norms))
-        return {c.key: u[c.key] * over(f, u[c.key]) for c, f in zip(columns, factors, strict=True)}, state
+        return {column.key: factor[:, None] for column, factor in zip(columns, factors, strict=True)}
 
     def needs_params(self) -> str | None:
         return self.name

@@ -23,6 +23,8 @@ LOKR_ROLES = (*FACTOR_ROLES, "lokr_generic")
 NORM_ROLES = ("w_norm", "b_norm")
 ADAPTER_ROLES = (*LORA_ROLES, *LOKR_ROLES, *NORM_ROLES)
 ROLES = (*ADAPTER_ROLES, "regular")
+KINDS = {**dict.fromkeys(LORA_ROLES, "lora"), **dict.fromkeys(LOKR_ROLES, "lokr"), **dict.fromkeys(NORM_ROLES, "norm")}
+"""Role -> kind of adapter; "regular" has none."""
 
 _LYCORIS_AND_KOHYA = {
     "lora_down.weight": "lora_a",

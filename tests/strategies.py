@@ -100,7 +100,9 @@ def invertible(size: int) -> st.SearchStrategy[Tensor]:
     return st.tuples(tensors((size, size), st.floats(-1, 1)), tensors((size,), ratios)).map(build)
 
 
-sides = st.integers(1, 3)
+sides = st.sampled_from([2, 1, 3])
+w1_forms = st.sampled_from(["full", "factored"])
+w2_forms = st.sampled_from(["full", "factored", "conv", "factored conv", "tucker"])
 
 
 @st.composite
@@ -114,17 +116,13 @@ def lora_modules(draw: st.DrawFn, elements: st.SearchStrategy[float] = factors, 
     }
 
 
-W1_FORMS = ("full", "factored")
-W2_FORMS = ("full", "factored", "conv", "factored conv", "tucker")
-
-
 @st.composite
 def lokr_modules(
     draw: st.DrawFn,
     elements: st.SearchStrategy[float] = factors,
     key: str = "m",
-    w1: st.SearchStrategy[str] = st.sampled_from(W1_FORMS),
-    w2: st.SearchStrategy[str] = st.sampled_from(W2_FORMS),
+    w1: st.SearchStrategy[str] = w1_forms,
+    w2: st.SearchStrategy[str] = w2_forms,
 ) -> Tree:
     """The factors of a LoKr in any of LyCORIS' forms, under LyCORIS' names."""
     first, second = draw(w1), draw(w2)

@@ -81,6 +81,9 @@ class ClipByGlobalNorm(Link):
     max_norm: Hyper
     name: str = "clip_by_global_norm"
 
+    def columnwise(self) -> bool:
+        return False
+
     def init(self, ctx: Context) -> State:
         return EmptyState()
 

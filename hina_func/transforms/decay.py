@@ -117,10 +117,9 @@ def dynamic_wd_leaf(
     min_ratio: Tensor | float,
 ) -> tuple[Tensor, DynamicWdState]:
     after = DynamicWdState(s.count + 1)
-    kind = "lora" if leaf.role in LORA_ROLES else "lokr" if leaf.role in LOKR_ROLES else None
-    if kind is None:
+    if leaf.kind not in ("lora", "lokr"):
         return u + weight_decay * leaf.param, after
-    left = decay_multiplier(over(after.count, u), kind, transition_steps, decay_factor, min_ratio)
+    left = decay_multiplier(over(after.count, u), leaf.kind, transition_steps, decay_factor, min_ratio)
     return u + weight_decay * left * leaf.param, after
 
 

@@ -158,8 +158,8 @@ def scale_by_adopt_tam(
 
     .. math:: m' = \beta_1 m + (1-\beta_1)(d + \epsilon) n, \quad u' = m'
 
-    with :math:`n, v` of `scale_by_adopt` and the damping :math:`d` of `scale_by_adatam`, from the cosine of :math:`m` and
-    :math:`n`. The combination is this library's; no paper has it.
+    with :math:`n, v` of `scale_by_adopt` and the damping :math:`d` of `scale_by_adatam`, from the cosine of :math:`m`
+    and :math:`n`. The combination is this library's; no paper has it.
 
     | Reads: nothing.  Keeps: 8 bytes per element (:math:`m, v`), 12 per tensor.
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
-import pytest
 import torch
 from laws import close, delta, effective_w1, effective_w2, law, norm, once, same
 from strategies import (
-    W1_FORMS,
-    W2_FORMS,
     factors,
     invertible,
     like,
@@ -31,6 +28,11 @@ ratios = st.sampled_from([0.0, 1.0, 16.0]) | positive
 
 def ones(tree):
     return mapped(torch.ones_like, tree)
+
+
+def renamed(p, old, new):
+    """The tensors of a module as those of another."""
+    return {name.replace(old, new): x for name, x in p.items()}
 
 
 def product(p):
@@ -130,23 +132,30 @@ def test_lora_plus_remembers_which_factor_started_at_zero(p, ratio):
     same(plain, {A: torch.ones_like(p[A]), B: torch.full_like(p[B], ratio)})
 
 
-@law(p=lora_modules(), q=lora_modules(key="k"), data=st.data())
-def test_ratio_one_and_orphans_change_nothing(p, q, data):
-    updates = data.draw(like({**p, **q}))
-    same(once(hf.lora_plus_lr_scale(1.0), updates, {**p, **q}), updates)
-    alone = {B: p[B], "k.lora_A.weight": q["k.lora_A.weight"]}
-    kept = {name: updates[name] for name in alone}
-    for tx in (hf.lora_plus_lr_scale(16.0), hf.lora_lr_scale(2.0), hf.lokr_lr_scale()):
-        same(once(tx, kept, alone), kept)
+@law(p=lora_modules(), data=st.data())
+def test_lora_plus_of_ratio_one_changes_nothing(p, data):
+    updates = data.draw(like(p))
+    same(once(hf.lora_plus_lr_scale(1.0), updates, p), updates)
 
 
-@law(p=lora_modules(st.floats(0.1, 2)), data=st.data())
-def test_lora_modules_of_one_shape_do_not_mix(p, data):
-    other = {name.replace("q.", "k."): x for name, x in data.draw(like(p, st.floats(0.1, 2))).items()}
-    other["k.lora_A.weight"] = torch.zeros_like(other["k.lora_A.weight"])
+@law(p=lora_modules(), data=st.data(), orphan=st.sampled_from([A, B]))
+def test_a_lora_factor_without_its_partner_passes(p, data, orphan):
+    """Also where it stands in one column with factors of whole modules."""
+    params = {**renamed(p, "q.", "k."), orphan: p[orphan]}
+    updates = data.draw(like(params))
+    for tx in (hf.lora_plus_lr_scale(16.0), hf.lora_lr_scale(2.0)):
+        same(once(tx, updates, params)[orphan], updates[orphan])
+        same(once(tx, {orphan: updates[orphan]}, {orphan: p[orphan]}), {orphan: updates[orphan]})
+
+
+@law(p=lora_modules(st.floats(0.1, 2)), q=lora_modules(st.floats(0.1, 2), "v"), data=st.data())
+def test_lora_modules_do_not_mix(p, q, data):
+    twin = renamed(data.draw(like(p, st.floats(0.1, 2))), "q.", "k.")
+    twin["k.lora_A.weight"] = torch.zeros_like(twin["k.lora_A.weight"])
+    everything = {**p, **twin, **q}
     for tx in (hf.lora_lr_scale(), hf.lora_plus_lr_scale(8.0)):
-        together = once(tx, ones({**p, **other}), {**p, **other})
-        close(together, {**once(tx, ones(p), p), **once(tx, ones(other), other)})
+        alone = [once(tx, ones(module), module) for module in (p, twin, q)]
+        close(once(tx, ones(everything), everything), {name: x for u in alone for name, x in u.items()})
 
 
 # lokr_lr_scale
@@ -177,16 +186,20 @@ def test_the_product_of_norms_is_the_norm_of_the_kronecker_product(p):
     close(norm(effective_w1(roles)) * norm(effective_w2(roles)), norm(delta(roles)), scale=bound)
 
 
-@pytest.mark.parametrize("w2", W2_FORMS)
-@pytest.mark.parametrize("w1", W1_FORMS)
-def test_every_form_of_lokr_is_damped(w1, w2):
-    @law(p=lokr_modules(st.floats(0.5, 2), w1=st.just(w1), w2=st.just(w2)))
-    def check(p):
-        expected = 1 / (1 + 0.3 * norm(delta(roles_of(p))))
-        close(rate(p, 0.3), mapped(lambda x: expected.expand_as(x), p))
-        assert len(p) == {"full": 1, "factored": 2}[w1] + {"full": 1, "conv": 1, "tucker": 3}.get(w2, 2)
+@law(p=lokr_modules(w1=st.just("full"), w2=st.just("tucker")))
+def test_the_norm_of_a_tucker_product_is_that_of_the_formed_product(p):
+    t, a, b = (roles_of(p)[role] for role in ("lokr_t2", "lokr_w2_a", "lokr_w2_b"))
+    ours = lr_scale.tucker_square_norm(t[None], a[None], b[None]).squeeze()
+    close(ours, norm(effective_w2(roles_of(p))) ** 2, scale=(t.abs().sum() * a.abs().sum() * b.abs().sum()) ** 2)
 
-    check()
+
+@law(p=lokr_modules(w1=st.just("factored"), w2=st.sampled_from(["factored", "factored conv"])))
+def test_the_norms_of_factored_sides_are_those_of_the_formed_products(p):
+    roles = roles_of(p)
+    for side in ("lokr_w1", "lokr_w2"):
+        a, b = roles[f"{side}_a"], roles[f"{side}_b"]
+        ours = lr_scale.product_square_norm(a[None], b[None]).squeeze()
+        close(ours, norm(a @ b) ** 2, scale=(a.abs().sum() * b.abs().sum()) ** 2)
 
 
 @law(p=lokr_modules(), data=st.data(), ratio=ratios, w2_factor=ratios)
@@ -243,22 +256,26 @@ def test_a_fresh_lokr_is_not_damped(p, data, zero):
     same(once(hf.lokr_lr_scale(ratio=1.0, w2_factor=1.0), updates, p), updates)
 
 
-@law(p=lokr_modules(st.floats(0.1, 2)), data=st.data())
-def test_lokr_modules_of_one_shape_do_not_mix(p, data):
-    other = {name.replace("m.", "k."): x for name, x in data.draw(like(p, st.floats(0.1, 2))).items()}
-    if "k.lokr_w2_a" in other:
-        other["k.lokr_w2_a"] = torch.zeros_like(other["k.lokr_w2_a"])
+@law(p=lokr_modules(st.floats(0.1, 2)), q=lokr_modules(st.floats(0.1, 2), "x"), data=st.data())
+def test_lokr_modules_do_not_mix(p, q, data):
+    twin = renamed(data.draw(like(p, st.floats(0.1, 2))), "m.", "k.")
+    if "k.lokr_w2_a" in twin:
+        twin["k.lokr_w2_a"] = torch.zeros_like(twin["k.lokr_w2_a"])
+    everything = {**p, **twin, **q}
     tx = hf.lokr_lr_scale()
-    together = once(tx, ones({**p, **other}), {**p, **other})
-    close(together, {**once(tx, ones(p), p), **once(tx, ones(other), other)})
+    alone = [once(tx, ones(module), module) for module in (p, twin, q)]
+    close(once(tx, ones(everything), everything), {name: x for u in alone for name, x in u.items()})
 
 
 @law(p=lokr_modules(), data=st.data(), member=st.integers(0, 5))
 def test_a_lokr_module_that_lacks_a_factor_passes(p, data, member):
-    lacking = [name for name in p if not name.endswith("lokr_t2")]
-    del p[lacking[member % len(lacking)]]
-    updates = data.draw(like(p))
-    same(once(hf.lokr_lr_scale(), updates, p), updates)
+    """Also where its factors stand in one column with those of whole modules."""
+    needed = [name for name in p if not name.endswith("lokr_t2")]
+    part = {name: x for name, x in p.items() if name != needed[member % len(needed)]}
+    params = {**renamed(p, "m.", "k."), **part}
+    updates = data.draw(like(params))
+    u = once(hf.lokr_lr_scale(), updates, params)
+    same({name: u[name] for name in part}, {name: updates[name] for name in part})
 
 
 @law(w=tensors((2, 2), factors))

@@ -17,7 +17,7 @@ quadruples = alike(4, of=shapes)
 
 
 def spd(u, p, start, g, strength, **options):
-    """The update of a parameter that is at ``p`` and was at ``start``, which is its anchor unless the options say otherwise."""
+    """The update of a parameter at ``p`` that began at ``start``, its anchor if the options name no other."""
     tx = hf.spd_penalty(strength, **options)
     return tx.update({"w": u}, tx.init({"w": start}), {"w": p}, grads={"w": g})[0]["w"]
 
