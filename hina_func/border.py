@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .core import Columns, GradientTransformation, Hyper, Hyperparam, State, Tree
 from .layout import STACK_LIMIT, Column, Labels, Layout, LeafSpec, Spec, build_layout, is_column_key, key_names, spec_of
-from .state import entries, freeze_rows
+from .state import entries, freeze_rows, shown_path
 from .tree import flatten, rebuild, tree_leaves
 
 
@@ -96,6 +96,14 @@ class Link:
         """Whether the update of a column depends on no other column, but for the factors of adapter modules."""
         return True
 
+    def reads_shape(self) -> bool:
+        """Whether some formula in here depends on a parameter's dimensions, and not on its elements alone."""
+        return False
+
+    def places(self, path: str = "") -> Iterator[tuple[str, Link]]:
+        """The transforms in here with their paths, in order."""
+        yield path or f"/{self.name}", self
+
     def hyperparams(self) -> Iterator[Hyperparam]:
         """Every `Hyperparam` in here."""
         return iter(())
@@ -133,6 +141,9 @@ class Border:
 
     def _labels(self, leaf: LeafSpec, role: str) -> Labels:
         return self.link.labels(leaf, role, "")
+
+    def __str__(self) -> str:
+        return " -> ".join(shown_path(path) for path, _ in self.link.places())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"link": self.link, "stack_limit": self.stack_limit, "_layouts": {}}

@@ -37,10 +37,16 @@ class GradientTransformation(NamedTuple):
     >>> halve = GradientTransformation(lambda params: (), update)
     >>> halve.update({"w": torch.tensor([2.0])}, halve.init({}))
     ({'w': tensor([1.])}, ())
+    >>> import hina_func as hf
+    >>> hf.chain(hf.scale_by_adam(), halve, hf.scale(-0.1))
+    GradientTransformation(scale_by_adam -> foreign -> scale)
     """
 
     init: Callable[[Tree], State]
     update: Callable[..., tuple[Tree, State]]
+
+    def __repr__(self) -> str:
+        return f"GradientTransformation({getattr(self.update, '__self__', None) or self.update})"
 
 
 class EmptyState(NamedTuple):

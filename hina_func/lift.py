@@ -43,6 +43,7 @@ def per_leaf(
     *,
     init: Callable[[Tensor], Any] | None = None,
     reads_params: bool = False,
+    reads_shape: bool = False,
     roles: tuple[str, ...] = (),
     hypers: Mapping[str, Hyper] | None = None,
     extra_patterns: Any = (),
@@ -55,6 +56,7 @@ def per_leaf(
         formula: one parameter's update; ``s`` is the NamedTuple that ``init`` made, of stacks.
         init: ``init(param) -> s``, for a stack of parameters; None: nothing is kept.
         reads_params: whether the formula reads ``leaf.param``.
+        reads_shape: whether it depends on dimensions; if not, it may be given its rows flattened.
         roles: adapter roles that the formula treats in a way of their own.
         hypers: numbers that may be schedules or `Hyperparam`; the formula gets their value in force.
         extra_patterns: see `hina_func.find_adapters`.
@@ -62,7 +64,16 @@ def per_leaf(
     """
     bound = partial(formula, **static) if static else formula
     return transformation(
-        PerLeaf(name, bound, init, reads_params, roles, tuple((hypers or {}).items()), as_patterns(extra_patterns))
+        PerLeaf(
+            name,
+            bound,
+            init,
+            reads_params,
+            roles,
+            tuple((hypers or {}).items()),
+            as_patterns(extra_patterns),
+            reads_shape,
+        )
     )
 
 
@@ -77,6 +88,7 @@ class PerLeaf(Link):
     acts_on: tuple[str, ...]
     hypers: tuple[tuple[str, Hyper], ...] = ()
     extra_patterns: tuple[tuple[str, str], ...] = ()
+    dimensional: bool = False
 
     def init(self, ctx: Context) -> State:
         made = {} if self.init_leaf is None else {c.key: self.init_leaf(ctx.param(c)) for c in ctx.layout.columns}
@@ -101,6 +113,9 @@ class PerLeaf(Link):
         if counted:
             after = ScheduledState({c.key: state.count[c.key] + 1 for c in ctx.layout.columns}, after)
         return {**u, **new}, after
+
+    def reads_shape(self) -> bool:
+        return self.dimensional
 
     def needs_params(self) -> str | None:
         return self.name if self.reads_params else None

@@ -66,6 +66,12 @@ class Around(Link):
     def columnwise(self) -> bool:
         return all(link.columnwise() for _, link in self.links)
 
+    def reads_shape(self) -> bool:
+        return any(link.reads_shape() for _, link in self.links)
+
+    def places(self, path: str = "") -> Iterator[tuple[str, Link]]:
+        return (place for name, link in self.links for place in link.places(f"{path}/{name}"))
+
     def needs_params(self) -> str | None:
         return next((needy for _, link in self.links if (needy := link.needs_params())), None)
 
@@ -279,6 +285,11 @@ def as_chain(link: Link) -> Link:
     return link if isinstance(link, Chain) else Chain("chain", ((link.name, link),))
 
 
+def as_whole(link: Link) -> Link:
+    """A link that is no part of another; a single transform becomes a chain, so that it too has a place of its own."""
+    return link if isinstance(link, Around) else as_chain(link)
+
+
 def hyperparams_of(link: Link) -> dict[str, Any]:
     """Name -> default of every `Hyperparam` in a link."""
     defaults: dict[str, Any] = {}
@@ -296,12 +307,3 @@ def has_foreign(link: Link) -> bool:
     return isinstance(link, Foreign) or (
         isinstance(link, Around) and any(has_foreign(inner) for _, inner in link.links)
     )
-
-
-def paths_of(link: Link, path: str = "") -> Iterator[str]:
-    """Where each transform stands in a link, in order: what a chain is recognised by."""
-    if not isinstance(link, Around):
-        yield path or link.name
-        return
-    for name, inner in link.links:
-        yield from paths_of(inner, f"{path}/{name}" if path else name)

@@ -158,9 +158,9 @@ class OriginalLrScale(Stateless):
             ]
             fast = [r for r, n in enumerate(column.names) if original_class(n) == "lokr_w2"]
             ratio = ctx.number(self.ratio, column, None)
-            ratio = ratio.reshape(-1) if isinstance(ratio, Tensor) else torch.full_like(factors[i], ratio)
-            factors[i] = _scaled(factors[i], orphans, ratio.expand_as(factors[i])[orphans])
-            factors[i] = _scaled(factors[i], fast, 0.6 * ratio.expand_as(factors[i])[fast])
+            ratios = torch.as_tensor(ratio).to(factors[i]).reshape(-1).expand_as(factors[i])
+            factors[i] = _scaled(factors[i], orphans, ratios[orphans])
+            factors[i] = _scaled(factors[i], fast, 0.6 * ratios[fast])
         for (i, j), pairs in _aligned(lora, places).items():
             rows, other = ([pair[side] for pair in pairs] for side in (0, 1))
             factors[i] = _scaled(

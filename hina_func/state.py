@@ -130,9 +130,18 @@ def _is_values(tree: Any) -> bool:
     return isinstance(tree, dict) and all(isinstance(x, Tensor) for x in tree.values())
 
 
+SILENT = ("own", "inner", "then")
+"""Parts of a path that add nothing to it for a reader."""
+
+
 def _inner_name(transform: str, name: str) -> str:
-    """The transform a branch belongs to: fields ``own``, ``inner`` and ``then`` add no name, others their key."""
-    return transform if name in ("own", "inner", "then") else f"{transform}/{name}" if transform else name
+    """The transform a branch belongs to."""
+    return transform if name in SILENT else f"{transform}/{name}" if transform else name
+
+
+def shown_path(path: str) -> str:
+    """A link's path as the name under which its state is shown."""
+    return "/".join(part for part in path.split("/") if part and part not in SILENT)
 
 
 def _map(f: Callable[..., Tensor], at: Entry, state: State, others: tuple[State, ...]) -> State:

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..border import Link
-from ..links import paths_of
+from ..state import shown_path
 from .naming import group_names
 from .rows import expected_rows
 
 FORMAT = 1
 """Number of the layout of state dicts; raised with every change that older code cannot read."""
+
+
+def fingerprint(link: Link) -> list[str]:
+    """What a chain is recognised by: its transforms, in order, as their state is named."""
+    return [shown_path(path) for path, _ in link.places()]
 
 
 def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], link: Link) -> dict[str, Any]:
@@ -55,7 +60,7 @@ def _chain_differences(meta: Mapping[str, Any] | None, link: Link) -> list[str]:
         return []
     if meta.get("format") != FORMAT:
         return [f"it has format {meta.get('format')!r}, this version reads {FORMAT}"]
-    here, there = list(paths_of(link)), list(meta["transforms"])
+    here, there = fingerprint(link), list(meta["transforms"])
     if here == there:
         return []
     gone, new = ([x for x in side if x not in other] for side, other in ((there, here), (here, there)))

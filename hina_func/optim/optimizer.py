@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 
 from ..adapters import AdapterMap, find_adapters
-from ..border import Context, check_params, link_of
+from ..border import check_params, link_of
 from ..checks import require_choice, require_finite
 from ..core import GradientTransformation
-from ..links import hyperparams_of, paths_of
-from ..roles import parse_name
-from ..state import freeze_rows
-from .checkpoint import FORMAT, aligned_state_dict
+from ..links import as_whole, hyperparams_of
+from .checkpoint import FORMAT, aligned_state_dict, fingerprint
 from .naming import group_names, names_found, names_given, placeholder
-from .rows import Rows, by_column
+from .run import Runner
 
 logger = logging.getLogger("hina_func")
 
@@ -67,8 +65,8 @@ class Optimizer(torch.optim.Optimizer):
         self.tx = tx
         self.compile = compile
         self.discover_names = discover_names
-        self._link = link_of(tx)
-        self._rows: Rows | None = None
+        self._link = as_whole(link_of(tx))
+        self._runner = Runner(self._link, compile)
         defaults = hyperparams_of(self._link)
         unknown = sorted(hyperparams.keys() - defaults.keys())
         if unknown:
@@ -117,7 +115,7 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
-            self._step()
+            _step(self._runner, self.param_groups, self.state)
         return loss
 
     def named_parameters(self) -> dict[str, Tensor]:
@@ -141,13 +139,13 @@ class Optimizer(torch.optim.Optimizer):
         rules = "; ".join(
             f"{', '.join(dict.fromkeys(name for name, k in self._link.module_rules() if k == kind))}: "
             f"{count} {spelled[kind]} modules matched"
-            for kind, count in self._covered().items()
+            for kind, count in sorted(self._covered().items(), key=lambda item: -item[1])
         )
         return f"{rules or 'no adapter rules'} among {len(self.named_parameters())} parameters"
 
     def state_dict(self) -> dict[str, Any]:
         """torch's, with the names of the parameters and the fingerprint of the chain."""
-        return {**super().state_dict(), "hina_func": {"format": FORMAT, "transforms": list(paths_of(self._link))}}
+        return {**super().state_dict(), "hina_func": {"format": FORMAT, "transforms": fingerprint(self._link)}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue exactly where the saved optimizer was.
@@ -181,7 +179,6 @@ class Optimizer(torch.optim.Optimizer):
         finally:
             before.remove()
             after.remove()
-        self._rows = None
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {"tx", "compile", "discover_names", *super().__getstate__()}
@@ -189,8 +186,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._link = link_of(self.tx)
-        self._rows = None
+        self._link = as_whole(link_of(self.tx))
+        self._runner = Runner(self._link, self.compile)
         for group in self.param_groups:
             for key, default in self.defaults.items():
                 if key != "differentiable":
@@ -270,50 +267,12 @@ class Optimizer(torch.optim.Optimizer):
         complete = [module.kind for module in self.adapters().modules if module.complete]
         return {kind: complete.count(kind) for _, kind in self._link.module_rules()}
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _step(self) -> None:
-        named = self.named_parameters()
-        grads = {name: param.grad for name, param in named.items()}
-        there = [name for name, grad in grads.items() if grad is not None]
-        for name in there:
-            if grads[name].layout != torch.strided:  # type: ignore[union-attr]
-                raise RuntimeError(f"hina_func does not support sparse gradients; the gradient of {name!r} is sparse")
-        if not there:
-            return
-        rows = self._rows_for(named, there)
-        columns = rows.layout.columns
-        u = rows.layout.stack(grads)
-        present = rows.layout.present(grads)
-        missing = frozenset(name for column in columns for name in column.names if grads[name] is None)
-        params = rows.layout.stack(named)
-        ctx = Context(rows.layout, params, u, self._hyperparams(rows), {}, missing)
-        updates, state = self._link.update(u, rows.state, ctx)
-        rows.commit(freeze_rows(present, state, rows.state) if present else state)
-        landed = rows.layout.unstack({column.key: params[column.key] + updates[column.key] for column in columns})
-        torch._foreach_copy_([named[name] for name in there], [landed[name] for name in there])
-
-    def _rows_for(self, named: dict[str, Tensor], there: list[str]) -> Rows:
-        """The columns for these parameters: the old ones while nothing about them has changed."""
-        met = set(self._rows.params) if self._rows is not None else set()
-        met |= {name for name, p in named.items() if p.requires_grad or p.grad is not None or p in self.state}
-        met |= {name for name in named if name not in met and parse_name(name, self._link.patterns()).role != "regular"}
-        params = {name: param for name, param in named.items() if name in met}
-        fresh = [name for name in there if self._rows is None or name not in self._rows.tracked]
-        if self._rows is None or fresh or not self._rows.fits(params, self.state):
-            # A parameter's state begins with the value it has at its first gradient, so a new one means new columns.
-            self._rows = Rows(self._link, params, {p: rows for p, rows in self.state.items() if rows})
-            self.state.update({named[name]: self._rows.track(name) for name in {*self._rows.tracked, *fresh}})
-        return self._rows
-
-    def _hyperparams(self, rows: Rows) -> dict[str, Any]:
-        groups = [group for group in self.param_groups if group["params"]]
-        names = iter(group_names(groups))
-        group_of = {next(names): i for i, group in enumerate(groups) for _ in group["params"]}
-        return {
-            key: by_column(rows.layout, group_of, [group[key] for group in groups])
-            for key in hyperparams_of(self._link)
-        }
-
 
 def _are_tensors(params: Any) -> bool:
     return isinstance(params, list) and all(isinstance(param, Tensor) for param in params)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _step(runner: Runner, groups: list[dict[str, Any]], state: dict[Tensor, dict[str, Tensor]]) -> None:
+    """Opaque to a compiler that traces ``optimizer.step``: what pays here is compiled within."""
+    runner.step(groups, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -31,7 +32,7 @@ class Rows:
 
     def __init__(self, link: Link, params: Mapping[str, Tensor], saved: Mapping[Tensor, ParamState]) -> None:
         self.params = dict(params)
-        self.facts = [(param, param.dtype, param.device) for param in params.values()]
+        self.facts = [(param.dtype, param.device) for param in params.values()]
         self.layout = build_layout(
             spec_of(self.params), lambda leaf, role: link.labels(leaf, role, ""), link.patterns()
         )
@@ -57,18 +58,18 @@ class Rows:
         """The dict of a parameter's rows, from now on part of the optimizer's state."""
         return self.tracked.setdefault(name, dict(self.views[name]))
 
-    def fits(self, params: Mapping[str, Tensor], state: Mapping[Tensor, ParamState]) -> bool:
+    def fits(self, state: Mapping[Tensor, ParamState]) -> bool:
         """Whether parameters and state are still those the columns were built for."""
-        if self.params.keys() != params.keys() or not all(map(is_, self.params.values(), params.values())):
+        if self.facts != [(param.dtype, param.device) for param in self.params.values()]:
             return False
-        if any(param.dtype != dtype or param.device != device for param, dtype, device in self.facts):
+        if sum(map(state.__contains__, self.params.values())) != len(self.tracked):
             return False
-        if sum(param in state for param in params.values()) != len(self.tracked):
+        owners = (self.params[name] for name in self.tracked)
+        if not all(map(is_, map(state.get, owners), self.tracked.values())):
             return False
-        return all(
-            state.get(self.params[name]) is rows and all(map(is_, rows.values(), self.views[name].values()))
-            for name, rows in self.tracked.items()
-        )
+        held = chain.from_iterable(map(dict.values, self.tracked.values()))
+        given = chain.from_iterable(map(dict.values, map(self.views.__getitem__, self.tracked)))
+        return all(map(is_, held, given))
 
     def commit(self, new: State) -> None:
         """Write a new state into the columns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from einops import einsum, rearrange
+from einops import einsum, rearrange, reduce
 from torch import Tensor
 
 from ..checks import require_nonnegative, require_positive
@@ -25,7 +25,7 @@ def lora_row_norms(a: Tensor, b: Tensor) -> Tensor:
     a = rearrange(a, "n r ... -> n r (...)")
     b = rearrange(b, "n o r ... -> n o (r ...)")
     gram = einsum(a, a, "n r i, n s i -> n r s")
-    squares = (einsum(b, gram, "n o r, n r s -> n o s") * b).sum(-1)
+    squares = reduce(einsum(b, gram, "n o r, n r s -> n o s") * b, "n o s -> n o", "sum")
     return safe_sqrt(squares.clamp_min(0))
 
 
@@ -124,15 +124,14 @@ def lora_plus_lr_scale(ratio: Hyper, extra_patterns: Any = ()) -> GradientTransf
 
 def square_norm(x: Tensor) -> Tensor:
     """Squared Frobenius norm, ``[modules, 1]``."""
-    x = rearrange(x, "n ... -> n (...)")
-    return einsum(x, x, "n i, n i -> n")[:, None]
+    return reduce(x * x, "n ... -> n 1", "sum")
 
 
 def product_square_norm(a: Tensor, b: Tensor) -> Tensor:
     """Squared norm of ``a b`` without forming it: the inner product of two rank x rank Gram matrices."""
     b = rearrange(b, "n r ... -> n r (...)")
     left, right = einsum(a, a, "n o r, n o s -> n r s"), einsum(b, b, "n r i, n s i -> n r s")
-    return einsum(left, right, "n r s, n r s -> n").clamp_min(0)[:, None]
+    return reduce(left * right, "n r s -> n 1", "sum").clamp_min(0)
 
 
 def tucker_square_norm(t: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -140,7 +139,7 @@ def tucker_square_norm(t: Tensor, a: Tensor, b: Tensor) -> Tensor:
     t = rearrange(t, "n i j ... -> n i j (...)")
     left, right = einsum(a, a, "n i p, n l p -> n i l"), einsum(b, b, "n j q, n m q -> n j m")
     turned = einsum(einsum(t, left, "n i j k, n i l -> n l j k"), right, "n l j k, n j m -> n l m k")
-    return einsum(turned, t, "n l m k, n l m k -> n").clamp_min(0)[:, None]
+    return reduce(turned * t, "n l m k -> n 1", "sum").clamp_min(0)
 
 
 def lokr_norm(p: Factors) -> Tensor:

@@ -63,4 +63,4 @@ def centralize() -> GradientTransformation:
     >>> centralize().update({"w": torch.tensor([[1.0, 3.0]])}, EmptyState())[0]
     {'w': tensor([[-1.,  1.]])}
     """
-    return per_leaf("centralize", centralize_leaf)
+    return per_leaf("centralize", centralize_leaf, reads_shape=True)

@@ -1,0 +1,136 @@
+"""Running a chain for an optimizer: columns and programs are kept, and made anew when they no longer fit."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..border import Context, Link
+from ..links import hyperparams_of
+from ..roles import parse_name
+from ..state import freeze_rows
+from .engine import Engine
+from .naming import group_names
+from .rows import ParamState, Rows, by_column
+
+logger = logging.getLogger("hina_func")
+
+WORTH_COMPILING = 2**20
+"""Elements from which a compiled step has earned its compilation back within a few hundred steps."""
+
+
+class Runner:
+    """The steps of one optimizer.
+
+    ``compile="auto"`` compiles chains that can be compiled for parameters of `WORTH_COMPILING` elements and more, if
+    there is a compiler; it says once, to the logger "hina_func", which way it went.
+    """
+
+    def __init__(self, link: Link, compile: str | bool) -> None:
+        self.link = link
+        self.compile = compile
+        self.params: list[Tensor] = []
+        self.name_lists: list[Any] = []
+        self.named: dict[str, Tensor] = {}
+        self.rows: Rows | None = None
+        self.engine: Engine | None = None
+
+    def step(self, groups: list[dict[str, Any]], state: dict[Tensor, ParamState]) -> None:
+        """One update, in place, of every parameter that has a gradient."""
+        self._meet(groups)
+        grads = {name: param.grad for name, param in self.named.items()}
+        there = {name for name, grad in grads.items() if grad is not None}
+        if not there:
+            return
+        if any(grads[name].layout != torch.strided for name in there):  # type: ignore[union-attr]
+            sparse = next(name for name in there if grads[name].layout != torch.strided)  # type: ignore[union-attr]
+            raise RuntimeError(f"hina_func does not support sparse gradients; the gradient of {sparse!r} is sparse")
+        rows = self._rows_for(there, state)
+        hyperparams = self._hyperparams(rows, groups)
+        if self.engine is None and self.link.columnwise():
+            self.engine = Engine(self.link, rows, self._compiles(rows))
+        if self.engine is not None:
+            self.engine.step(hyperparams)
+        else:
+            self._step_whole_tree(rows, grads, hyperparams)
+
+    def _step_whole_tree(self, rows: Rows, grads: dict[str, Tensor | None], hyperparams: dict[str, Any]) -> None:
+        """A step of a chain in which columns depend on each other."""
+        columns = rows.layout.columns
+        u, params = rows.layout.stack(grads), rows.layout.stack(self.named)
+        present = rows.layout.present(grads)
+        missing = frozenset(name for column in columns for name in column.names if grads[name] is None)
+        updates, state = self.link.update(u, rows.state, Context(rows.layout, params, u, hyperparams, {}, missing))
+        rows.commit(freeze_rows(present, state, rows.state) if present else state)
+        landed = rows.layout.unstack({column.key: params[column.key] + updates[column.key] for column in columns})
+        there = [name for name, grad in grads.items() if grad is not None]
+        torch._foreach_copy_([self.named[name] for name in there], [landed[name] for name in there])
+
+    def _meet(self, groups: list[dict[str, Any]]) -> None:
+        """Read the groups: they, their tensors and names may have been replaced since the last step."""
+        params = [param for group in groups for param in group["params"]]
+        name_lists = [group.get("param_names") for group in groups]
+        same = len(params) == len(self.params) and all(map(is_, params, self.params))
+        if not same or len(name_lists) != len(self.name_lists) or not all(map(is_, name_lists, self.name_lists)):
+            self.params, self.name_lists = params, name_lists
+            self.named = dict(zip(group_names(groups), params, strict=True))
+            self._forget()
+
+    def _forget(self) -> None:
+        self.rows, self.engine = None, None
+
+    def _rows_for(self, there: set[str], state: dict[Tensor, ParamState]) -> Rows:
+        """The columns of every parameter that was or may be updated, and of the frozen factors of adapters."""
+        if self.rows is not None:
+            known = self.rows.params
+            grown = len(known) < len(self.named) and any(
+                name not in known and (param.requires_grad or param.grad is not None or param in state)
+                for name, param in self.named.items()
+            )
+            if grown or not there <= self.rows.tracked.keys() or not self.rows.fits(state):
+                self._forget()
+        if self.rows is None:
+            saved = {param: rows for param, rows in state.items() if rows}
+            patterns = self.link.patterns()
+            params = {
+                name: param
+                for name, param in self.named.items()
+                if param.requires_grad
+                or param.grad is not None
+                or param in saved
+                or parse_name(name, patterns).role != "regular"
+            }
+            # A parameter's state begins with the value it has at its first gradient, so a new one means new columns.
+            self.rows = Rows(self.link, params, saved)
+            for name in {*self.rows.tracked, *there}:
+                state[self.named[name]] = self.rows.track(name)
+        return self.rows
+
+    def _hyperparams(self, rows: Rows, groups: list[dict[str, Any]]) -> dict[str, Any]:
+        groups = [group for group in groups if group["params"]]
+        group_of: Mapping[str, int] = {}
+        if len(groups) > 1:
+            names = iter(group_names(groups))
+            group_of = {next(names): i for i, group in enumerate(groups) for _ in group["params"]}
+        keys = hyperparams_of(self.link)
+        return {key: by_column(rows.layout, group_of, [group[key] for group in groups]) for key in keys}
+
+    def _compiles(self, rows: Rows) -> bool:
+        if self.compile is False:
+            return False
+        size = sum(param.numel() for param in rows.params.values())
+        if self.compile == "auto" and size < WORTH_COMPILING:
+            return False
+        if all(param.device.type == "cpu" for param in rows.params.values()) and not shutil.which("g++"):
+            logger.warning(
+                "hina_func runs uncompiled, in eager columns: there is no C++ compiler (g++) on this machine"
+            )
+            return False
+        logger.info("hina_func compiles its step for %d parameters of %d elements", len(rows.params), size)
+        return True
