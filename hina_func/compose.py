@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from .border import Link, link_of, transformation
+from .border import link_of, transformation
 from .checks import require_choice, require_count
 from .core import GradientTransformation, Tree
+from .gates import Accumulate, ApplyIfFinite
+from .link import Link
 from .links import (
-    Accumulate,
-    ApplyIfFinite,
     Chain,
     Identity,
     InRoles,

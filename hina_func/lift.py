@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .border import Context, Link, transformation
+from .border import transformation
 from .core import Columns, EmptyState, GradientTransformation, Hyper, Hyperparam, State
 from .layout import Column
+from .link import Context, Link
 
 
 class Leaf(NamedTuple):

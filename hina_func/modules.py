@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .border import Context, Link, transformation
+from .border import transformation
 from .core import Columns, EmptyState, GradientTransformation, Hyper, Hyperparam, State
 from .layout import Column, Place, Table
 from .lift import ScheduledState, as_patterns, gather_state, row_counts, scatter_state
+from .link import Context, Link
 
 Factors = Mapping[str, Tensor]
 """Role -> stack of that factor of all modules alike, or what is computed from them."""

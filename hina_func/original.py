@@ -9,25 +9,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .border import Context, transformation
+from .border import transformation
 from .checks import require_decay_rate, require_nonnegative, require_positive, require_unit
 from .compose import chain, masked, partition, with_gradient
 from .core import Columns, EmptyState, GradientTransformation, Hyper, Hyperparam, State
 from .layout import Column
-from .lift import Leaf, per_leaf, row_counts
+from .lift import Leaf, per_leaf
+from .link import Context
 from .links import Stateless
 from .modules import scaled
-from .moments import average, no_alignment, torque
+from .moments import average, torque
 from .numerics import dot, norm, one_minus_power, over, safe_divide, safe_sqrt, total
-from .transforms.decay import decay_multiplier
+from .transforms.decay import DynamicWdState, decay_multiplier, dynamic_wd_init
 from .transforms.mask import cautious_mask, grams_sign
 from .transforms.penalty import spd_penalty
 from .transforms.scale import scale_by_learning_rate
+from .transforms.scale_by_adam import ScaleByAdatamState, adatam_init
 
 CLASSES = {
     "lokr_w1": "lokr_w1",
@@ -62,24 +64,9 @@ def unscaled_orthogonal_leaf(u: Tensor, s: EmptyState, leaf: Leaf) -> tuple[Tens
     return u - safe_divide(dot(leaf.param, u), dot(leaf.param, leaf.param)) * leaf.param, s
 
 
-class OriginalMomentsState(NamedTuple):
-    """Adam's, and the smoothed cosine."""
-
-    count: Tensor  # type: ignore[assignment]
-    mu: Tensor
-    nu: Tensor
-    alignment: Tensor
-
-
-def original_moments_init(param: Tensor) -> OriginalMomentsState:
-    return OriginalMomentsState(
-        row_counts(param), torch.zeros_like(param), torch.zeros_like(param), no_alignment(param)
-    )
-
-
 def original_moments_leaf(
     u: Tensor,
-    s: OriginalMomentsState,
+    s: ScaleByAdatamState,
     leaf: Leaf,
     *,
     b1: Tensor | float,
@@ -88,7 +75,7 @@ def original_moments_leaf(
     tam_beta: Tensor | float = 1.0,
     stale: bool,
     damped: bool,
-) -> tuple[Tensor, OriginalMomentsState]:
+) -> tuple[Tensor, ScaleByAdatamState]:
     """Adam whose denominator is one step old after the first step ("ADOPT"), times a slow scalar ("TAM")."""
     count, mu, nu = s.count + 1, average(s.mu, u, b1), average(s.nu, u * u, b2)
     t = over(count, u)
@@ -99,22 +86,12 @@ def original_moments_leaf(
     if damped:
         damping, alignment = torque(mu, u, s.alignment, tam_beta)
         direction = direction * damping
-    return direction, OriginalMomentsState(count, mu, nu, alignment)
-
-
-class LandedDecayState(NamedTuple):
-    """``count``: updates absorbed."""
-
-    count: Tensor  # type: ignore[assignment]
-
-
-def landed_decay_init(param: Tensor) -> LandedDecayState:
-    return LandedDecayState(row_counts(param))
+    return direction, ScaleByAdatamState(count, mu, nu, alignment)
 
 
 def landed_decay_leaf(
     u: Tensor,
-    s: LandedDecayState,
+    s: DynamicWdState,
     leaf: Leaf,
     *,
     learning_rate: Tensor | float,
@@ -123,9 +100,9 @@ def landed_decay_leaf(
     decay_factor: Tensor | float = 1.0,
     min_ratio: Tensor | float = 1.0,
     kind: str | None,
-) -> tuple[Tensor, LandedDecayState]:
+) -> tuple[Tensor, DynamicWdState]:
     """Weight decay of the parameter that the step has already moved."""
-    after = LandedDecayState(s.count + 1)
+    after = DynamicWdState(s.count + 1)
     rate = learning_rate * weight_decay
     if kind is not None:
         rate = rate * decay_multiplier(over(after.count, u), kind, transition_steps, decay_factor, min_ratio)
@@ -280,16 +257,8 @@ def original_adamw(
     if tam_beta is not None:
         require_unit(tam_beta=tam_beta)
         hypers["tam_beta"] = tam_beta
-    then = [
-        per_leaf(
-            "original_moments",
-            original_moments_leaf,
-            init=original_moments_init,
-            hypers=hypers,
-            stale=adopt,
-            damped=tam_beta is not None,
-        )
-    ]
+    moments = partial(original_moments_leaf, stale=adopt, damped=tam_beta is not None)
+    then = [per_leaf("original_moments", moments, init=adatam_init, hypers=hypers)]
     then += [grams_sign()] * grams + [cautious_mask(rescale=None)] * cautious
     if alora_ratio is not None:
         require_nonnegative(alora_ratio=alora_ratio)
@@ -312,20 +281,17 @@ def _landed_decay(
 
     def decay(kind: str | None) -> GradientTransformation:
         return per_leaf(
-            "landed_decay", landed_decay_leaf, init=landed_decay_init, reads_params=True, hypers=hypers, kind=kind
+            "landed_decay", landed_decay_leaf, init=dynamic_wd_init, reads_params=True, hypers=hypers, kind=kind
         )
 
-    kinds = {kind: decay(kind) for kind in ("lora", "lokr")} if dynamic is not None else {}
-    return partition({**kinds, "constant": decay(None)}, _decay_kind if kinds else _constant)
+    if dynamic is None:
+        return decay(None)
+    return partition({"lora": decay("lora"), "lokr": decay("lokr"), "constant": decay(None)}, _decay_kind)
 
 
 def _decay_kind(name: str, _: Tensor) -> str:
     kind = original_class(name)[:4]
     return kind if kind in ("lora", "lokr") else "constant"
-
-
-def _constant(name: str, _: Tensor) -> str:
-    return "constant"
 
 
 def _is_matrix(name: str, tensor: Tensor) -> bool:

@@ -481,7 +481,13 @@ def test_a_hyperparameter_may_be_a_number_a_tensor_or_a_value_per_parameter():
     tx = sgd(hf.Hyperparam("lr", 0.1))
     lr = 0.25
     expected = run(sgd(lr), some(1), series())
-    for value in (lr, torch.tensor(lr), torch.tensor(lr, dtype=torch.float64), torch.tensor([lr]), {n: lr for n in SMALL}):
+    for value in (
+        lr,
+        torch.tensor(lr),
+        torch.tensor(lr, dtype=torch.float64),
+        torch.tensor([lr]),
+        dict.fromkeys(SMALL, lr),
+    ):
         assert equal(run(tx, some(1), series(), lambda step, v=value: {"hyperparams": {"lr": v}})[0], expected[0])
     assert equal(run(tx, some(1), series())[0], run(sgd(0.1), some(1), series())[0])
 
@@ -515,7 +521,7 @@ def test_parts_of_a_tuple_are_one_hyperparameter():
     tx = hf.scale_by_adam(b1, b2)
     assert equal(run(tx, some(1), series())[0], run(hf.scale_by_adam(0.9, 0.999), some(1), series())[0])
     expected = run(hf.scale_by_adam(0.5, 0.75), some(1), series())[0]
-    for betas in ((0.5, 0.75), [0.5, 0.75], {name: (0.5, 0.75) for name in SMALL}):
+    for betas in ((0.5, 0.75), [0.5, 0.75], dict.fromkeys(SMALL, (0.5, 0.75))):
         found = run(tx, some(1), series(), lambda step, v=betas: {"hyperparams": {"betas": v}})[0]
         close(found, expected)
     half = run(tx, some(1), series(), lambda step: {"hyperparams": {"betas": {"a": (0.5, 0.75)}}})[0]
@@ -598,7 +604,9 @@ plain = pytest.mark.parametrize(
     [
         hf.GradientTransformation(plain_init, plain_update),
         OtherLibrary(plain_init, plain_update),
-        hf.GradientTransformation(plain_init, lambda updates, state, params=None, **extra: plain_update(updates, state)),
+        hf.GradientTransformation(
+            plain_init, lambda updates, state, params=None, **extra: plain_update(updates, state)
+        ),
     ],
     ids=["plain", "another class", "with extra"],
 )

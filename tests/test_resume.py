@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +83,9 @@ def discovered(params: Named) -> hf.Optimizer:
 
 
 def positional(params: Named) -> hf.Optimizer:
-    tx = hf.chain(hf.scale_by_adopt_tam(), hf.add_decayed_weights(0.1), hf.scale_by_learning_rate(hf.Hyperparam("lr", 0.1)))
+    tx = hf.chain(
+        hf.scale_by_adopt_tam(), hf.add_decayed_weights(0.1), hf.scale_by_learning_rate(hf.Hyperparam("lr", 0.1))
+    )
     return hf.Optimizer(list(params.values()), hf.chain(tx, hf.spd_penalty(0.1)), discover_names=False)
 
 
@@ -91,7 +93,10 @@ def grouped(params: Named) -> hf.Optimizer:
     """Two groups with numbers of their own; a pair lies in both. Which comes first depends on the order of names."""
     down = [(name, p) for name, p in params.items() if "lora_A" in name or "w1" in name]
     rest = [(name, p) for name, p in params.items() if name not in dict(down)]
-    groups: list[dict[str, Any]] = [{"params": rest, "lr": 0.01, "betas": (0.5, 0.9)}, {"params": down, "weight_decay": 0.3}]
+    groups: list[dict[str, Any]] = [
+        {"params": rest, "lr": 0.01, "betas": (0.5, 0.9)},
+        {"params": down, "weight_decay": 0.3},
+    ]
     return hina(groups if next(iter(params)) == next(iter(SHAPES)) else groups[::-1])
 
 
@@ -114,8 +119,12 @@ def falling(step: Tensor) -> Tensor:
 
 def conditional(params: Named) -> hf.Optimizer:
     """Counters of every kind, broken off in the middle of an accumulation."""
-    inner = hf.chain(hf.scale_by_adam(b1=hf.linear_schedule(0.9, 0.1, 15)), hf.scale_by_schedule(falling), hf.spd_penalty(0.1))
-    split = hf.partition({"x.y": hf.accumulate(inner, 3), "x_y": hf.trace(0.9)}, lambda n, p: "x.y" if p.ndim > 1 else "x_y")
+    inner = hf.chain(
+        hf.scale_by_adam(b1=hf.linear_schedule(0.9, 0.1, 15)), hf.scale_by_schedule(falling), hf.spd_penalty(0.1)
+    )
+    split = hf.partition(
+        {"x.y": hf.accumulate(inner, 3), "x_y": hf.trace(0.9)}, lambda n, p: "x.y" if p.ndim > 1 else "x_y"
+    )
     tx = hf.chain(hf.clip_by_global_norm(5.0), hf.apply_if_finite(split, 2), hf.scale(-0.05))
     return hf.Optimizer(params, tx)
 
@@ -178,7 +187,7 @@ def by_name(opt: hf.Optimizer, params: Named) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Ten steps here, ten in a new process."""
     folder = tmp_path_factory.mktemp("resume")
     saved = {}
@@ -191,7 +200,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     command = [sys.executable, "-W", "ignore", __file__, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    yield torch.load(folder / "done.pt", weights_only=True)
+    return torch.load(folder / "done.pt", weights_only=True)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -451,7 +460,7 @@ def test_a_state_with_names_is_loaded_by_position_where_there_are_none():
 
 
 def refused(opt: hf.Optimizer, saved: Any, *words: str) -> str:
-    """One ValueError with all these words; the optimizer, its parameters and what was to be loaded stay as they were."""
+    """One ValueError with all these words; optimizer, parameters and what was to be loaded stay as they were."""
     params = opt.named_parameters()
     before = copy.deepcopy((opt.state_dict(), dict(params), saved))
     held = [id(group) for group in opt.param_groups], {id(p): id(rows) for p, rows in opt.state.items()}

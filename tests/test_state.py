@@ -152,9 +152,11 @@ def test_a_named_state_that_does_not_fit_is_refused_with_both_lists():
     named = hf.named_state(tx.init(some()))
     del named["scale_by_adam"]["mu"]["v"]
     named["scale_by_adam"]["nu"]["other"] = torch.zeros(3)
-    with pytest.raises(ValueError, match=r"missing \['scale_by_adam/mu/v'\], no place for \['scale_by_adam/nu/other'\]"):
+    with pytest.raises(
+        ValueError, match=r"missing \['scale_by_adam/mu/v'\], no place for \['scale_by_adam/nu/other'\]"
+    ):
         hf.load_named_state(tx.init(some()), named)
-    with pytest.raises(ValueError, match="missing nothing, no place for .*'trace/trace/w'"):
+    with pytest.raises(ValueError, match=r"missing nothing, no place for .*'trace/trace/w'"):
         hf.load_named_state(hf.identity().init(some()), hf.named_state(hf.trace(0.5).init(some())))
 
 
@@ -163,7 +165,7 @@ def test_a_value_of_another_shape_is_refused_by_name(shape):
     tx = hf.trace(0.5)
     named = hf.named_state(tx.init(some()))
     named["trace"]["trace"]["v"] = torch.zeros(shape, dtype=torch.float64)
-    with pytest.raises(ValueError, match="v.*shape"):
+    with pytest.raises(ValueError, match=r"v.*shape"):
         hf.load_named_state(tx.init(some()), named)
 
 
@@ -246,7 +248,7 @@ def test_a_state_for_other_parameters_is_refused_by_name():
 def test_an_update_without_a_parameter_is_refused_by_name():
     tx = hf.scale_by_adam()
     params = {"w": torch.zeros(2)}
-    with pytest.raises(ValueError, match="'v'.*not among params"):
+    with pytest.raises(ValueError, match=r"'v'.*not among params"):
         tx.update({"v": torch.zeros(2)}, tx.init(params), params)
     with pytest.raises(ValueError, match=r"'w' of shape \(3,\).*has shape \(2,\)"):
         tx.update({"w": torch.zeros(3)}, tx.init(params), params)

@@ -149,7 +149,7 @@ def test_low_precision_parameters_are_rounded_once(param, update, dtype):
 
 
 def test_rounding_once_is_not_rounding_twice():
-    """1 + 2**-8 + 2**-20 lies just above the middle between two bfloat16 numbers; an update rounded first loses that."""
+    """1 + 2**-8 + 2**-20 is just above the middle of two bfloat16 numbers; an update rounded first loses that."""
     p, u = torch.ones(1, dtype=torch.bfloat16), torch.tensor([2**-8 + 2**-20])
     assert p + u.to(torch.bfloat16) == 1
     assert hf.apply_updates({"w": p}, {"w": u})["w"] == 1 + 2**-7

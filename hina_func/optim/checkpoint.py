@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..border import Link
+from ..link import Link
 from ..state import shown_path
 from .naming import group_names
 from .rows import expected_rows

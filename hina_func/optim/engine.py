@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..border import Context, Link
 from ..core import Columns, State
 from ..layout import Column, Layout
+from ..link import Context, Link
 from ..state import entries
 from .rows import Rows
 

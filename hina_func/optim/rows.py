@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..border import Context, Link
 from ..core import State
 from ..layout import Layout, Spec, build_layout, compute_dtype, is_column_key, spec_of
+from ..link import Context, Link
 from ..state import Entry, entries, map_state, rows_of
 
 ParamState = dict[str, Tensor]

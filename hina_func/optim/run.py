@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..border import Context, Link
+from ..link import Context, Link
 from ..links import hyperparams_of
 from ..roles import parse_name
 from ..state import freeze_rows

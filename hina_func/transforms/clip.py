@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..border import Context, Link, transformation
+from ..border import transformation
 from ..checks import require_nonnegative
 from ..core import Columns, EmptyState, GradientTransformation, Hyper, Hyperparam, State
 from ..lift import Leaf, per_leaf
+from ..link import Context, Link
 from ..numerics import any_of, dot, norm, safe_sqrt
 
 

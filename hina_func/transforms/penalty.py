@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..border import Context, transformation
+from ..border import transformation
 from ..checks import require_choice, require_nonnegative
 from ..core import EmptyState, GradientTransformation, Hyper, State, Tree
 from ..lift import Leaf, PerLeaf
+from ..link import Context
 from ..numerics import dot, norm, safe_divide
 from ..tree import tree_leaves
 
