@@ -18,7 +18,7 @@ from torch import Tensor
 from .core import Columns, GradientTransformation, State, Tree
 from .layout import STACK_LIMIT, Column, Labels, Layout, LeafSpec, Spec, build_layout, is_column_key, key_names, spec_of
 from .link import Context, Link
-from .state import entries, freeze_rows, shown_path
+from .state import carried_over, entries, freeze_rows, shown_path
 from .tree import flatten, rebuild, tree_leaves
 
 
@@ -97,6 +97,8 @@ class Border:
         )
         present = layout.present(given)
         new, new_state = self.link.update(layout.stack(given), state, ctx)
+        if leaves is None:
+            new_state = carried_over(new_state, state)
         if present:
             new_state = freeze_rows(present, new_state, state)
         rows = layout.unstack(new)

@@ -10,30 +10,39 @@ from torch import Tensor
 
 from .core import Hyper, Hyperparam
 
+RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "finite": ("be a finite number", lambda value: True),
+    "nonnegative": ("be >= 0", lambda value: value >= 0),
+    "positive": ("be > 0", lambda value: value > 0),
+    "decay_rate": ("be in [0, 1)", lambda value: 0 <= value < 1),
+    "unit": ("be in [0, 1]", lambda value: 0 <= value <= 1),
+}
+"""Name of a rule -> what it says, and whether a number keeps it."""
+
 
 def require_finite(**arguments: Hyper) -> None:
     """Each argument is a finite number (or a schedule, a 0-d tensor or a Hyperparam, whose default is checked)."""
-    _require("be a finite number", lambda value: True, arguments)
+    _require("finite", arguments)
 
 
 def require_nonnegative(**arguments: Hyper) -> None:
     """Each argument is at least 0."""
-    _require("be >= 0", lambda value: value >= 0, arguments)
+    _require("nonnegative", arguments)
 
 
 def require_positive(**arguments: Hyper) -> None:
     """Each argument is above 0."""
-    _require("be > 0", lambda value: value > 0, arguments)
+    _require("positive", arguments)
 
 
 def require_decay_rate(**arguments: Hyper) -> None:
     """Each argument lies in [0, 1), as the decay rate of an average must."""
-    _require("be in [0, 1)", lambda value: 0 <= value < 1, arguments)
+    _require("decay_rate", arguments)
 
 
 def require_unit(**arguments: Hyper) -> None:
     """Each argument lies in [0, 1]."""
-    _require("be in [0, 1]", lambda value: 0 <= value <= 1, arguments)
+    _require("unit", arguments)
 
 
 def require_choice(allowed: tuple[Any, ...], **arguments: Any) -> None:
@@ -50,18 +59,34 @@ def require_count(**arguments: int) -> None:
             raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
 
 
-def _require(what: str, holds: Callable[[float], bool], arguments: dict[str, Hyper]) -> None:
+def require_value(hyper: Hyperparam, value: Any) -> None:
+    """A value for a Hyperparam keeps the rules of the transforms that use it, and has as many parts as its default."""
+    if hyper.index is not None:
+        parts = len(hyper.default)
+        if not isinstance(value, (tuple, list)) or len(value) != parts:
+            raise ValueError(f"{hyper.name} must be {parts} numbers, got {value!r}")
+        value = value[hyper.index]
+    for rule in sorted(hyper.rules) or ["finite"]:
+        _check(hyper.name, rule, value)
+
+
+def _require(rule: str, arguments: dict[str, Hyper]) -> None:
     for name, given in arguments.items():
         value: Any = given
         if isinstance(given, Hyperparam):
+            given.rules.add(rule)
             value = given.default if given.index is None else given.default[given.index]
-        if isinstance(value, Tensor):
-            if value.numel() != 1:
-                raise ValueError(f"{name} must be one number, got a tensor of shape {tuple(value.shape)}")
-            continue
-        if callable(value):
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{name} must {what}, a schedule or a Hyperparam, got {value!r}")
-        if not math.isfinite(value) or not holds(value):
-            raise ValueError(f"{name} must {what}, got {value!r}")
+        if not callable(value):
+            _check(name, rule, value)
+
+
+def _check(name: str, rule: str, value: Any) -> None:
+    what, holds = RULES[rule]
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"Tensor {name} must be 1-element, got a tensor of shape {tuple(value.shape)}")
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must {what}, a schedule or a Hyperparam, got {value!r}")
+    if not math.isfinite(value) or not holds(value):
+        raise ValueError(f"{name} must {what}, got {value!r}")

@@ -114,7 +114,7 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> GradientTran
     """
     names = [name for name, _ in transforms]
     for name in names:
-        if not isinstance(name, str) or not name or "/" in name or "\n" in name or names.count(name) > 1:
+        if not isinstance(name, str) or not name or name[0] == "." or {"/", "\n"} & {*name} or names.count(name) > 1:
             raise ValueError(f"the names of a named_chain must be different words without '/', got {name!r}")
     return _composed(Chain("named_chain", tuple((name, link_of(tx)) for name, tx in transforms)))
 
@@ -225,7 +225,7 @@ def with_gradient(first: GradientTransformation, then: GradientTransformation) -
     {'w': tensor([-2.])}
     """
     return _composed(
-        WithGradient("with_gradient", (("first", as_chain(link_of(first))), ("then", as_chain(link_of(then)))))
+        WithGradient("with_gradient", (("first", as_chain(link_of(first))), (".then", as_chain(link_of(then)))))
     )
 
 
@@ -244,7 +244,7 @@ def apply_if_finite(tx: GradientTransformation, max_consecutive_errors: int) -> 
     {'w': tensor([0.])}
     """
     require_count(max_consecutive_errors=max_consecutive_errors)
-    return _composed(ApplyIfFinite("apply_if_finite", (("inner", as_chain(link_of(tx))),), max_consecutive_errors))
+    return _composed(ApplyIfFinite("apply_if_finite", ((".inner", as_chain(link_of(tx))),), max_consecutive_errors))
 
 
 def accumulate(tx: GradientTransformation, every: int) -> GradientTransformation:
@@ -263,7 +263,7 @@ def accumulate(tx: GradientTransformation, every: int) -> GradientTransformation
     {'w': tensor([-2.])}
     """
     require_count(every=every)
-    return _composed(Accumulate("accumulate", (("inner", as_chain(link_of(tx))),), every))
+    return _composed(Accumulate("accumulate", ((".inner", as_chain(link_of(tx))),), every))
 
 
 def _table(labels: Mask) -> Any:

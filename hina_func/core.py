@@ -7,7 +7,7 @@ way of writing such pairs down (`lift`), of putting them together (`compose`) or
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from torch import Tensor
@@ -77,6 +77,8 @@ class Hyperparam:
     name: str
     default: Any
     index: int | None = None
+    rules: set[str] = field(default_factory=set, compare=False, repr=False)
+    """What the transforms that use it allow, by the names of `hina_func.checks`; filled by them."""
 
     def __post_init__(self) -> None:
         parts = self.default if isinstance(self.default, tuple) else (self.default,)

@@ -36,14 +36,16 @@ class ApplyIfFinite(Around):
         device = ctx.layout.columns[0].device if ctx.layout.columns else None
         zero = torch.zeros((), dtype=torch.int64, device=device)
         finite = torch.ones((), dtype=torch.bool, device=device)
-        return ApplyIfFiniteState(zero, finite, zero.clone(), self.links[0][1].init(ctx.enter("inner")))
+        return ApplyIfFiniteState(zero, finite, zero.clone(), self.links[0][1].init(ctx.enter(".inner")))
 
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         keys = [column.key for column in ctx.layout.columns]
+        if not keys:
+            return u, state
         finite = torch.stack([torch.isfinite(u[key]).all().to(state.last_finite.device) for key in keys]).all()
         count = torch.where(finite, 0, state.notfinite_count + 1)
         apply = finite | (count > self.max_consecutive_errors)
-        new, inner = self.links[0][1].update(u, state.inner, ctx.enter("inner"))
+        new, inner = self.links[0][1].update(u, state.inner, ctx.enter(".inner"))
         kept = {key: torch.where(apply, new[key], 0) for key in keys}
         after = map_state(lambda entry, fresh, old: torch.where(apply, fresh, old), inner, state.inner)
         return {**u, **kept}, ApplyIfFiniteState(count, finite, state.total_notfinite + ~finite, after)
@@ -66,18 +68,24 @@ class Accumulate(Around):
     def init(self, ctx: Context) -> State:
         steps = {c.key: torch.zeros(len(c.names), dtype=torch.int64, device=c.device) for c in ctx.layout.columns}
         return AccumulateState(
-            steps, {c.key: c.zeros() for c in ctx.layout.columns}, self.links[0][1].init(ctx.enter("inner"))
+            steps, {c.key: c.zeros() for c in ctx.layout.columns}, self.links[0][1].init(ctx.enter(".inner"))
         )
 
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
+        if not ctx.layout.columns:
+            return u, state
         means, emits, steps = {}, {}, {}
         for column in ctx.layout.columns:
             key, step = column.key, state.mini_step[column.key]
             means[key] = state.acc[key] + (u[key] - state.acc[key]) / _over(step + 1, u[key]).to(u[key].dtype)
             emits[key] = step + 1 == self.every
+            if not ctx.missing.isdisjoint(column.names):
+                here = [name not in ctx.missing for name in column.names]
+                emits[key] = emits[key] & torch.tensor(here, device=column.device)
             steps[key] = torch.where(emits[key], 0, step + 1)
-        seen = replace(ctx, grads={**ctx.grads, **means})
-        new, inner = self.links[0][1].update({**u, **means}, state.inner, seen.enter("inner"))
+        ready = {key: torch.where(_over(emits[key], mean), mean, 0) for key, mean in means.items()}
+        seen = replace(ctx, grads={**ctx.grads, **ready})
+        new, inner = self.links[0][1].update({**u, **ready}, state.inner, seen.enter(".inner"))
         emitted = torch.stack([emit.any() for emit in emits.values()]).any()
 
         def pick(entry: Any, fresh: Tensor, old: Tensor) -> Tensor:

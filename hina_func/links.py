@@ -148,13 +148,13 @@ class WithGradient(Around):
 
     def init(self, ctx: Context) -> State:
         (_, first), (_, then) = self.links
-        return WithGradientState(first.init(ctx.enter("first")), then.init(ctx.enter("then")))
+        return WithGradientState(first.init(ctx.enter("first")), then.init(ctx.enter(".then")))
 
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         (_, first), (_, then) = self.links
         grads, first_state = first.update(u, state.first, ctx.enter("first"))
         seen = replace(ctx, grads=grads)
-        u, then_state = then.update(grads, state.then, seen.enter("then"))
+        u, then_state = then.update(grads, state.then, seen.enter(".then"))
         return u, WithGradientState(first_state, then_state)
 
 

@@ -77,12 +77,29 @@ def load_named_state(state: State, named: Mapping[str, Mapping[str, Mapping[str,
     >>> named_state(load_named_state(state, named_state(later)))["scale_by_adam"]["count"]["w"]
     tensor(1)
     """
-    have = {(t, f, n) for t, fields in named.items() for f, values in fields.items() for n in values}
-    want = {(e.transform, e.field, n) for e, x in entries(state) for n in rows_of(e, x)}
+    have = {
+        (t, f, n): tuple(x.shape)
+        for t, fields in named.items()
+        for f, values in fields.items()
+        for n, x in values.items()
+    }
+    want = {
+        (entry.transform, entry.field, name): tuple(row.shape)
+        for entry, tensor in entries(state)
+        for name, row in rows_of(entry, tensor).items()
+    }
     if have != want:
-        missing, foreign = (sorted("/".join(path) for path in paths) for paths in (want - have, have - want))
+        missing, foreign = (
+            sorted("/".join(place) for place in places) for places in (want.keys() - have, have.keys() - want)
+        )
+        shapes = [
+            f"{'/'.join(place)} of shape {have[place]} where {shape} belongs"
+            for place, shape in want.items()
+            if have.get(place, shape) != shape
+        ]
         raise ValueError(
             f"the named state does not fit: missing {missing or 'nothing'}, no place for {foreign or 'nothing'}"
+            + "".join(f", {shape}" for shape in shapes)
         )
 
     def fill(entry: Entry, tensor: Tensor) -> Tensor:
@@ -131,17 +148,31 @@ def _is_values(tree: Any) -> bool:
 
 
 SILENT = ("own", "inner", "then")
-"""Parts of a path that add nothing to it for a reader."""
+"""Fields for states inside a state that add nothing to the name for a reader; a link calls such a part ``.inner``."""
 
 
-def _inner_name(transform: str, name: str) -> str:
-    """The transform a branch belongs to."""
-    return transform if name in SILENT else f"{transform}/{name}" if transform else name
+def _inner_name(transform: str, name: str, state: State) -> str:
+    """The transform a branch of a state belongs to."""
+    if name in SILENT and hasattr(state, "_fields"):
+        return transform
+    return f"{transform}/{name}" if transform else name
 
 
 def shown_path(path: str) -> str:
     """A link's path as the name under which its state is shown."""
-    return "/".join(part for part in path.split("/") if part and part not in SILENT)
+    return "/".join(part for part in path.split("/") if part and not part.startswith("."))
+
+
+def carried_over(new: State, old: State) -> State:
+    """``new``, with the columns and states of ``old`` that it says nothing of."""
+    if isinstance(new, Tensor):
+        return new
+    if type(new) is not type(old):
+        return old
+    if _is_values(old):
+        return {**old, **new}
+    mapped = {key: carried_over(dict(_branches(new))[key], branch) for key, branch in _branches(old)}
+    return mapped if isinstance(old, dict) else type(old)(*mapped.values())
 
 
 def _map(f: Callable[..., Tensor], at: Entry, state: State, others: tuple[State, ...]) -> State:
@@ -154,7 +185,7 @@ def _map(f: Callable[..., Tensor], at: Entry, state: State, others: tuple[State,
         elif isinstance(branch, Tensor) or _is_values(branch):
             where = at._replace(field=key)
         else:
-            where = Entry(_inner_name(at.transform, key), "", "")
+            where = Entry(_inner_name(at.transform, key, state), "", "")
         mapped[key] = _map(f, where, branch, tuple(dict(_branches(other))[key] for other in others))
     if isinstance(state, dict):
         return mapped
@@ -174,4 +205,4 @@ def _transforms(state: State, name: str) -> Iterator[str]:
         yield name
     for key, branch in _branches(state):
         if not isinstance(branch, Tensor) and not _is_values(branch):
-            yield from _transforms(branch, _inner_name(name, key))
+            yield from _transforms(branch, _inner_name(name, key, state))

@@ -6,6 +6,7 @@ thing.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -75,7 +76,8 @@ def _walk(tree: Tree, path: str) -> Iterator[tuple[str, Any]]:
 
 def _rebuild(tree: Tree, path: str, leaves: Mapping[str, Any]) -> Tree:
     if isinstance(tree, Mapping):
-        return {key: _rebuild(branch, _join(path, str(key)), leaves) for key, branch in tree.items()}
+        rebuilt_items = {key: _rebuild(branch, _join(path, str(key)), leaves) for key, branch in tree.items()}
+        return OrderedDict(rebuilt_items) if isinstance(tree, OrderedDict) else rebuilt_items
     branches = children(tree)
     if branches is None:
         return leaves.get(path)

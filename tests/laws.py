@@ -21,7 +21,7 @@ def law(**strategies: SearchStrategy[Any]) -> Callable[[Callable[..., None]], Ca
     def register(holds: Callable[..., None]) -> Callable[[], None]:
         def ask() -> None:
             hunt = settings(
-                max_examples=int(__import__("os").environ.get("HUNT","200")),
+                max_examples=200,
                 deadline=None,
                 database=None,
                 derandomize=True,

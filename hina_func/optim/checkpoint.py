@@ -7,7 +7,7 @@ from typing import Any
 
 from ..link import Link
 from ..state import shown_path
-from .naming import group_names
+from .naming import group_names, names_by_group
 from .rows import expected_rows
 
 FORMAT = 1
@@ -16,7 +16,7 @@ FORMAT = 1
 
 def fingerprint(link: Link) -> list[str]:
     """What a chain is recognised by: its transforms, in order, as their state is named."""
-    return [shown_path(path) for path, _ in link.places()]
+    return [link.name, *(shown_path(path) for path, _ in link.places())]
 
 
 def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], link: Link) -> dict[str, Any]:
@@ -30,28 +30,32 @@ def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], l
     sizes, saved_sizes = ([len(group["params"]) for group in side] for side in (groups, saved_groups))
     by_name = all("param_names" in group for side in (groups, saved_groups) for group in side)
     order = list(range(len(groups)))
+    ids = [key for group in saved_groups for key in group["params"]]
     if by_name:
         order, found = _groups_by_name(groups, saved_groups)
         differences += found
     elif sizes != saved_sizes:
         differences.append(f"parameter groups of {saved_sizes} parameters in the saved state, of {sizes} here")
+    names = group_names(saved_groups) if by_name else group_names(groups)
+    if not differences or by_name:
+        held = {name: saved["state"][key] for name, key in zip(names, ids, strict=True) if saved["state"].get(key)}
+        differences += _row_differences(held, groups, link)
     if differences:
-        raise ValueError("the saved state does not fit this optimizer: " + "; ".join(differences))
+        shown = "; ".join(differences[:20]) + " ..." * (len(differences) > 20)
+        raise ValueError(f"the saved state does not fit this optimizer: {shown}")
 
+    id_of = dict(zip(names, ids, strict=True))
     aligned_groups, state = [], {}
     position = 0
-    for group, index in zip(groups, order, strict=True):
-        source = saved_groups[index]
-        names = group.get("param_names")
-        ids = dict(zip(source["param_names"], source["params"], strict=True)) if by_name else {}
-        ordered = [ids[name] for name in names or ()] if by_name else source["params"]
-        for offset, key in enumerate(ordered):
-            if saved["state"].get(key):
-                state[position + offset] = dict(saved["state"][key])
-        renumbered = {**source, "params": list(range(position, position + len(ordered)))}
-        aligned_groups.append({**renumbered, "param_names": list(names)} if names is not None else renumbered)
-        position += len(ordered)
-    _check_rows(state, groups, link)
+    for group, names_here, index in zip(groups, names_by_group(groups), order, strict=True):
+        for offset, name in enumerate(names_here):
+            if saved["state"].get(id_of[name]):
+                state[position + offset] = dict(saved["state"][id_of[name]])
+        renumbered = {**saved_groups[index], "params": list(range(position, position + len(names_here)))}
+        if "param_names" in group:
+            renumbered["param_names"] = list(group["param_names"])
+        aligned_groups.append(renumbered)
+        position += len(names_here)
     return {**saved, "state": state, "param_groups": aligned_groups}
 
 
@@ -92,22 +96,20 @@ def _groups_by_name(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -
     return order, []
 
 
-def _check_rows(state: Mapping[int, Mapping[str, Any]], groups: list[dict[str, Any]], link: Link) -> None:
+def _row_differences(held: Mapping[str, Mapping[str, Any]], groups: list[dict[str, Any]], link: Link) -> list[str]:
+    """What the saved rows of the parameters here lack, have too many of, or have in another shape."""
     params = [param for group in groups for param in group["params"]]
-    names = group_names(groups)
+    expected = expected_rows(link, dict(zip(group_names(groups), params, strict=True))) if held else {}
     differences = []
-    held = {names[i]: rows for i, rows in state.items()}
-    expected = expected_rows(link, dict(zip(names, params, strict=True))) if held else {}
-    for name, rows in held.items():
-        wanted = expected[name]
-        for key in wanted.keys() - rows.keys():
-            differences.append(f"{name} lacks {key}")
-        for key in rows.keys() - wanted.keys():
-            differences.append(f"{name} has {key}, which this chain does not keep")
-        for key in wanted.keys() & rows.keys():
+    for name in sorted(held.keys() & expected.keys()):
+        rows, wanted = held[name], expected[name]
+        differences += [f"{name} lacks {key}" for key in sorted(wanted.keys() - rows.keys())]
+        differences += [
+            f"{name} has {key}, which this chain does not keep" for key in sorted(rows.keys() - wanted.keys())
+        ]
+        for key in sorted(wanted.keys() & rows.keys()):
             shape = getattr(rows[key], "shape", None)
             if shape != wanted[key]:
-                differences.append(f"{name}: {key} has shape {shape and tuple(shape)}, not {tuple(wanted[key])}")
-    if differences:
-        shown = "; ".join(sorted(differences)[:20])
-        raise ValueError(f"the saved state does not fit this optimizer: {shown}{' ...' * (len(differences) > 20)}")
+                given = "no tensor" if shape is None else tuple(shape)
+                differences.append(f"{name}: {key} has shape {given}, not {tuple(wanted[key])}")
+    return differences

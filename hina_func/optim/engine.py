@@ -91,8 +91,12 @@ class Engine:
         scales = {path: {KEY: f[key][rows].clone()} if key in f else {} for path, f in factors.items()}
         run = self._program(piece, tuple(path for path, scale in scales.items() if scale))
         if piece.room is None:
-            param, grad = (self._row(x) for x in (piece.params[0].detach(), grads[0].contiguous()))  # type: ignore[union-attr]
-            run(param, grad.to(param.dtype), piece.state, None, numbers, scales)
+            own, grad = piece.params[0].detach(), grads[0]
+            assert grad is not None
+            param = own.contiguous()
+            run(self._row(param), self._row(grad.contiguous().to(param.dtype)), piece.state, None, numbers, scales)
+            if not own.is_contiguous():
+                own.copy_(param)
             return
         param, grad = piece.room
         like = len(grads), *piece.params[0].shape
@@ -125,8 +129,7 @@ class Engine:
         for start in range(0, len(column.names), height):
             rows = slice(start, min(start + height, len(column.names)))
             params = [self.rows.params[name] for name in column.names[rows]]
-            whole = params[0].is_contiguous() and params[0].dtype == column.dtype
-            alone = len(params) == 1 and column.shape != () and whole
+            alone = len(params) == 1 and column.shape != () and params[0].dtype == column.dtype
             state = _state_of(self.rows.state, column.key, rows, shared, self.flat)
             room = None if alone else self._room_for(column, rows)
             present = torch.ones(len(params), dtype=torch.bool, device=column.device)
@@ -233,7 +236,8 @@ def _state_at(state: State, path: str) -> State:
         if isinstance(state, dict):
             state = state[name]
         else:
-            state = getattr(state, name) if name in state._fields else state.inner[name]
+            field = name.removeprefix(".")
+            state = getattr(state, field) if field in state._fields else state.inner[name]
     return state
 
 

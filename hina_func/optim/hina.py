@@ -105,7 +105,7 @@ class HinaAdamW(Optimizer):
             "wd_decay_factor": wd_decay_factor,
             "wd_min_ratio": wd_min_ratio,
         }
-        if len(betas) != 2:
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"betas must be two numbers, got {betas!r}")
         self.formulas = formulas
         self.features: dict[str, Any] = {name.removeprefix("use_"): on for name, on in switches.items()}

@@ -31,7 +31,7 @@ def names_found(params: Sequence[Tensor]) -> dict[int, str]:
     """``id(parameter) -> name`` for those that some live module owns.
 
     The module that holds the most of them names them, then the next for what is left; among equals the outermost, which
-    is the one whose ``named_parameters`` the user knows. A name that is taken gets the module's class in front.
+    is the one whose ``named_parameters`` the user knows. Where names are taken, a module's class is put in front.
     """
     wanted = {id(param) for param in params}
     modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
@@ -43,25 +43,40 @@ def names_found(params: Sequence[Tensor]) -> dict[int, str]:
             roots.append((type(module).__name__, owned))
     found: dict[int, str] = {}
     for kind, owned in sorted(roots, key=lambda root: (-len(root[1]), sum(map(len, root[1].values())))):
+        fresh = {key: name for key, name in owned.items() if key not in found}
         taken = set(found.values())
-        for key, name in owned.items():
-            if key not in found:
-                found[key] = name if name not in taken else f"{kind}.{name}"
+        prefixes = ["", f"{kind}.", *(f"{kind}_{number}." for number in range(2, len(roots) + 2))]
+        prefix = next(p for p in prefixes if taken.isdisjoint(f"{p}{name}" for name in fresh.values()))
+        found |= {key: f"{prefix}{name}" for key, name in fresh.items()}
     return found
 
 
 def placeholder(index: int) -> str:
-    """The name of a parameter that has none: its position."""
-    return f"param_{index}"
+    """The name of a parameter that has none: its position, in a form that no module gives."""
+    return f"param.{index}"
+
+
+def listed(group: dict[str, Any]) -> None:
+    """Make a group's parameters a list, as torch will: a generator can be read once. A set is torch's to refuse."""
+    params = group.get("params")
+    if isinstance(params, Tensor):
+        group["params"] = [params]
+    elif not isinstance(params, set):
+        group["params"] = list(group["params"])
+
+
+def names_by_group(param_groups: list[dict[str, Any]]) -> list[list[str]]:
+    """A name for every parameter of every group: its own, or a `placeholder`."""
+    names: list[list[str]] = []
+    position = 0
+    for group in param_groups:
+        size = len(group["params"])
+        given = group.get("param_names") or []
+        names.append(list(given) if len(given) == size else [placeholder(position + i) for i in range(size)])
+        position += size
+    return names
 
 
 def group_names(param_groups: list[dict[str, Any]]) -> list[str]:
     """A name for every parameter, in order."""
-    names: list[str] = []
-    for group in param_groups:
-        given = group.get("param_names")
-        if given is not None and len(given) == len(group["params"]):
-            names += given
-        else:
-            names += [placeholder(len(names) + i) for i in range(len(group["params"]))]
-    return names
+    return [name for names in names_by_group(param_groups) for name in names]

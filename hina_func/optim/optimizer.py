@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..adapters import AdapterMap, find_adapters
 from ..border import check_params, link_of
-from ..checks import require_choice, require_finite
+from ..checks import require_choice, require_value
 from ..core import GradientTransformation
 from ..links import as_whole, hyperparams_of
 from .checkpoint import FORMAT, aligned_state_dict, fingerprint
-from .naming import group_names, names_found, names_given, placeholder
+from .naming import group_names, listed, names_by_group, names_found, names_given, placeholder
 from .run import Runner
 
 logger = logging.getLogger("hina_func")
@@ -81,21 +81,18 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             ValueError: for values out of range, duplicate names, or parameters that cannot be optimized.
         """
-        if isinstance(param_group, dict) and not isinstance(param_group.get("params"), (Tensor, set)):
-            param_group["params"] = list(param_group["params"])
-        if isinstance(param_group, dict) and isinstance(param_group.get("params"), Tensor):
-            param_group["params"] = [param_group["params"]]
-        if isinstance(param_group, dict) and _are_tensors(param_group["params"]):
-            self._name_group(param_group)
-        for key in self.defaults.keys() & param_group.keys() if isinstance(param_group, dict) else ():
-            self._check_value(key, param_group[key])
-        for key in self.defaults if not self.param_groups else ():
-            self._check_value(key, self.defaults[key])
-        super().add_param_group(param_group)
+        before = [dict(group) for group in self.param_groups]
         try:
+            if isinstance(param_group, dict):
+                self._name_group(param_group)
+                self._check_values({**self.defaults, **param_group})
+            super().add_param_group(param_group)
             self._check_group(self.param_groups[-1])
-        except ValueError:
-            self.param_groups.pop()
+        except (TypeError, ValueError):
+            del self.param_groups[len(before) :]
+            for group, old in zip(self.param_groups, before, strict=True):
+                group.clear()
+                group.update(old)
             raise
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -194,7 +191,7 @@ class Optimizer(torch.optim.Optimizer):
                     group.setdefault(key, default)
 
     def _named(self, params: Any) -> Any:
-        """The constructor's ``params`` with names filled in where none were given."""
+        """The constructor's ``params``, with the names that live modules have for them where none were given."""
         if isinstance(params, Mapping):
             params = params.items()
         if isinstance(params, Tensor) or not isinstance(params, Iterable):
@@ -202,33 +199,33 @@ class Optimizer(torch.optim.Optimizer):
         params = list(params)
         groups = params if params and isinstance(params[0], dict) else [{"params": params}]
         for group in groups:
-            if isinstance(group.get("params"), Tensor):
-                group["params"] = [group["params"]]
-            elif not isinstance(group.get("params"), set):
-                group["params"] = list(group["params"])
-        nameless = [group for group in groups if _are_tensors(group["params"]) and names_given(group) is None]
-        tensors = [param for group in nameless for param in group["params"]]
-        if self.discover_names and len(nameless) == len(groups) and _are_tensors(tensors):
-            found = names_found(tensors)
-            if found:
-                names = [found.get(id(param), placeholder(i)) for i, param in enumerate(tensors)]
-                for group in groups:
-                    group["param_names"], names = names[: len(group["params"])], names[len(group["params"]) :]
-                return groups
-        return params
+            listed(group)
+        tensors = [param for group in groups for param in group["params"]]
+        if not self.discover_names or not _are_tensors(tensors) or any(names_given(group) for group in groups):
+            return params
+        found = names_found(tensors)
+        if not found:
+            return params
+        names = [found.get(id(param), placeholder(i)) for i, param in enumerate(tensors)]
+        for group in groups:
+            group["param_names"], names = names[: len(group["params"])], names[len(group["params"]) :]
+        return groups
 
     def _name_group(self, group: dict[str, Any]) -> None:
-        """Torch wants all groups with names, or none: give a new group names if the others have them."""
-        given = names_given(group)
-        if given is not None:
-            group["param_names"] = given
-        elif not group["params"]:
-            if not self.param_groups or "param_names" in self.param_groups[0]:
-                group["param_names"] = []
-        elif self.param_groups and "param_names" in self.param_groups[0]:
-            found = names_found(group["params"]) if self.discover_names else {}
-            start = sum(len(other["params"]) for other in self.param_groups)
-            group["param_names"] = [found.get(id(p), placeholder(start + i)) for i, p in enumerate(group["params"])]
+        """Torch wants all groups with names, or none: where some have names, the others get what can be found."""
+        listed(group)
+        params = group["params"]
+        if _are_tensors(params):
+            given = names_given(group)
+            if given is not None:
+                group["param_names"] = given
+            elif self.param_groups and "param_names" in self.param_groups[0]:
+                found = names_found(params) if self.discover_names else {}
+                start = sum(len(other["params"]) for other in self.param_groups)
+                group["param_names"] = [found.get(id(p), placeholder(start + i)) for i, p in enumerate(params)]
+        if "param_names" in group or any(isinstance(param, tuple) for param in params):
+            for other, names in zip(self.param_groups, names_by_group(self.param_groups), strict=True):
+                other.setdefault("param_names", names)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         names = group_names(self.param_groups)
@@ -239,18 +236,14 @@ class Optimizer(torch.optim.Optimizer):
             start = len(names) - len(group["params"])
             check_params(dict(zip(names[start:], group["params"], strict=True)))
 
-    def _check_value(self, key: str, value: Any) -> None:
-        for part in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(part, Tensor) and part.numel() != 1:
-                raise ValueError(f"Tensor {key} must be 1-element, got shape {tuple(part.shape)}")
-            require_finite(**{key: part})
-            if key == "lr" and not isinstance(part, Tensor) and part < 0:
-                raise ValueError(f"Invalid learning rate: {part}")
+    def _check_values(self, values: Mapping[str, Any]) -> None:
+        for hyper in self._link.hyperparams():
+            require_value(hyper, values[hyper.name])
 
     def _report_coverage(self) -> None:
         """Say what the adapter rules cover; nothing at all is worth a warning."""
         ruled = sorted(self._link.roles())
-        if ruled and not any(group.get("param_names") for group in self.param_groups):
+        if ruled and set(self.named_parameters()) == set(map(placeholder, range(len(self.named_parameters())))):
             warnings.warn(
                 f"the parameters have no names, so the adapter rules for {', '.join(ruled)} are off; "
                 "the other rules work. Pass model.named_parameters(), or groups with 'param_names'.",

@@ -18,9 +18,10 @@ from ..state import Entry, entries, map_state, rows_of
 ParamState = dict[str, Tensor]
 
 
-def state_key(entry: Entry) -> str:
+def state_key(entry: Entry, owner: str) -> str:
     """The key of a field in ``optimizer.state[param]``: no dot, which torch's distributed checkpoints split at."""
-    return f"{entry.transform}/{entry.field}".replace(".", "_")
+    own = is_column_key(entry.key) or entry.key in ("", owner)
+    return "/".join((entry.transform, entry.field, *(() if own else (entry.key,)))).replace(".", "_")
 
 
 class Rows:
@@ -41,8 +42,8 @@ class Rows:
         self.views: dict[str, ParamState] = {name: {} for name in self.params}
         for entry, tensor in entries(self.state):
             for name, row in rows_of(entry, tensor).items():
-                for owner in (name,) if is_column_key(entry.key) else self.params:
-                    self.views[owner][state_key(entry)] = row
+                for owner in (name,) if name in self.params else self.params:
+                    self.views[owner][state_key(entry, owner)] = row
         self.tracked: dict[str, ParamState] = {}
         for name, param in self.params.items():
             if param in saved:
@@ -95,8 +96,8 @@ def expected_rows(link: Link, params: Mapping[str, Tensor]) -> dict[str, dict[st
     shapes: dict[str, dict[str, torch.Size]] = {name: {} for name in params}
     for entry, tensor in entries(link.init(Context(layout, columns, columns))):
         for name, row in rows_of(entry, tensor).items():
-            for owner in (name,) if is_column_key(entry.key) else params:
-                shapes[owner][state_key(entry)] = row.shape
+            for owner in (name,) if name in params else params:
+                shapes[owner][state_key(entry, owner)] = row.shape
     return shapes
 
 

@@ -108,8 +108,9 @@ class Runner:
             }
             # A parameter's state begins with the value it has at its first gradient, so a new one means new columns.
             self.rows = Rows(self.link, params, saved)
-            for name in {*self.rows.tracked, *there}:
-                state[self.named[name]] = self.rows.track(name)
+            for name, param in params.items():
+                if name in self.rows.tracked or name in there:
+                    state[param] = self.rows.track(name)
         return self.rows
 
     def _hyperparams(self, rows: Rows, groups: list[dict[str, Any]]) -> dict[str, Any]:

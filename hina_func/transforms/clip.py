@@ -90,6 +90,8 @@ class ClipByGlobalNorm(Link):
 
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         columns = ctx.layout.columns
+        if not columns:
+            return u, state
         device = u[columns[0].key].device
         squares = torch.stack([dot(u[c.key], u[c.key]).sum().to(device) for c in columns])
         size = safe_sqrt(squares.sum())

@@ -63,6 +63,16 @@ def test_an_update_along_the_gradient_is_left_alone(u, c):
     close(cautious(u, g, rescale="count"), mapped(lambda x: x * x.numel() / (x.numel() + 1), u))
 
 
+@law(pair=pairs)
+def test_masking_twice_keeps_the_same_entries_and_boosts_them_again(pair):
+    u, g = pair
+    plain = cautious(u, g, rescale=None)
+    same(cautious(plain, g, rescale=None), plain)
+    for name, x in cautious(cautious(u, g), g).items():
+        share = (plain[name] != 0).to(torch.float64).mean().clamp_min(1e-3)
+        close(x, plain[name] / share**2)
+
+
 @law(pair=pairs, a=powers_of_two, b=powers_of_two, rescale=rescales)
 def test_a_cautious_update_follows_the_scale_of_the_update_and_not_of_the_gradient(pair, a, b, rescale):
     u, g = pair

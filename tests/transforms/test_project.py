@@ -123,6 +123,16 @@ def test_centralizing_twice_is_centralizing_once(g):
         close(twice, u[name], scale=norm(g[name]))
 
 
+@law(g=trees(of=matrices))
+def test_the_optimizer_centralizes_rows_too(g):
+    """It may hold tensors flattened, and must not where a formula reads dimensions."""
+    params = mapped(lambda x: torch.nn.Parameter(torch.zeros_like(x)), g)
+    for name, param in params.items():
+        param.grad = g[name]
+    hf.Optimizer(params, hf.centralize()).step()
+    close(mapped(torch.Tensor.detach, params), once(hf.centralize(), g), scale=1e2)
+
+
 @law(g=trees(of=st.sampled_from([(), (1,), (2,), (5,)])))
 def test_tensors_of_fewer_than_two_dimensions_pass_centralizing(g):
     same(once(hf.centralize(), g), g)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import torch
-from hypothesis import assume
 from laws import close, dot, law, norm, number, once, run, same, walk, weighted, weights
 from strategies import entries, histories, mapped, nonzero, positive, powers_of_two, rates, several, tensors, trees
 
@@ -55,14 +54,13 @@ def test_adam_follows_the_sign_of_the_gradients(history, nesterov):
     same(run(tx, [mapped(torch.neg, g) for g in history]), [mapped(torch.neg, u) for u in run(tx, history)])
 
 
-@law(g=trees(), eps=positive, betas=betas, steps=st.integers(1, 4), nesterov=st.booleans())
-def test_debias_by_step_is_debias_of_moments_with_a_larger_eps_at_first(g, eps, betas, steps, nesterov):
-    assume(not nesterov)
+@law(history=histories(), eps=positive, eps_root=small, betas=betas)
+def test_debias_by_step_is_debias_of_moments_with_a_larger_eps_at_first(history, eps, eps_root, betas):
     b1, b2 = betas
-    history = [mapped(lambda x, k=k: k * x, g) for k in range(1, steps + 1)]
-    by_step = run(hf.scale_by_adam(b1, b2, eps, debias="step"), history)[-1]
-    effective = eps / (1 - b2**steps) ** 0.5
-    close(by_step, run(hf.scale_by_adam(b1, b2, effective), history)[-1])
+    missing = 1 - b2 ** len(history)
+    by_step = run(hf.scale_by_adam(b1, b2, eps, eps_root, debias="step"), history)[-1]
+    by_moments = run(hf.scale_by_adam(b1, b2, eps / missing**0.5, eps_root / missing), history)[-1]
+    close(by_step, by_moments, scale=1)
 
 
 @law(g=trees(nonzero), b1=rates, steps=st.integers(1, 5))
@@ -91,6 +89,14 @@ def test_a_first_gradient_of_zero_does_not_make_the_second_step_large(g, betas):
     first, second = run(hf.scale_by_adam(b1, b2, eps=1e-300), [zero, g])
     same(first, zero)
     close(second, mapped(lambda x: (1 + b2) ** 0.5 / (1 + b1) * x.sign(), g))
+
+
+@law(history=histories(nonzero), sizes=st.fixed_dictionaries(dict.fromkeys(("b", "v", "w"), powers_of_two)))
+def test_learning_rates_of_tensors_are_lost_on_adam_without_eps(history, sizes):
+    """So they belong behind it."""
+    tx = hf.scale_by_adam(eps=0.0)
+    faster = [{name: sizes[name] * x for name, x in g.items()} for g in history]
+    same(run(tx, faster), run(tx, history))
 
 
 # scale_by_adatam

@@ -30,8 +30,12 @@ def test_no_entry_exceeds_the_fourth_root_of_the_step(history, name, b1):
             assert (x.abs() <= k**0.25 * (1 + 1e-12)).all()
 
 
-@law(history=histories(nonzero, min_steps=2), b1=rates, b2=rates)
-def test_adopt_averages_gradients_over_the_root_of_the_moment_before_them(history, b1, b2):
+@law(history=histories(min_steps=2, max_steps=5), b1=rates, b2=rates, idle=st.integers(1, 4))
+def test_adopt_averages_gradients_over_the_root_of_the_moment_before_them(history, b1, b2, idle):
+    """Also where a gradient after the first is zero: it counts."""
+    history[0] = mapped(lambda x: x.abs() + 0.1, history[0])
+    if idle < len(history) - 1:
+        history[idle] = mapped(torch.zeros_like, history[idle])
     u = run(hf.scale_by_adopt(b1, b2), history)[-1]
     for name, x in u.items():
         seen = [g[name] for g in history]
