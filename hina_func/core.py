@@ -77,7 +77,7 @@ class Hyperparam:
     name: str
     default: Any
     index: int | None = None
-    rules: set[str] = field(default_factory=set, compare=False, repr=False)
+    rules: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
     """What the transforms that use it allow, by the names of `hina_func.checks`; filled by them."""
 
     def __post_init__(self) -> None:

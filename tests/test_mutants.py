@@ -583,6 +583,7 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
     },
     "dynamic_wd": {
         test_decay.test_dynamic_decay_fades_by_role_as_the_guide_says: [
+            (decay.dynamic_wd_leaf, "u + weight_decay * left", "weight_decay * left"),
             (decay.dynamic_wd_leaf, "over(after.count, u)", "over(s.count, u)"),
             (decay.decay_multiplier, "1.5 * min_ratio", "min_ratio"),
             (decay.decay_multiplier, "0.7 * progress", "progress"),
@@ -687,6 +688,11 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
         test_lr_scale.test_row_norms_are_those_of_the_formed_product: [
             (lr_scale.lora_row_norms, row_norms_multiplied),
             (lr_scale.lora_row_norms, "safe_sqrt(squares.clamp_min(0))", "squares"),
+        ],
+        test_lr_scale.test_a_product_that_cancels_has_a_norm_of_almost_zero_and_not_of_nan: [
+            (lr_scale.lora_row_norms, ".clamp_min(0)", ""),
+            (lr_scale.product_square_norm, ".clamp_min(0)", ""),
+            (lr_scale.tucker_square_norm, ".clamp_min(0)", ""),
         ],
         test_lr_scale.test_rows_of_b_learn_at_one_over_the_root_of_their_norm_and_a_at_the_mean: [
             (lr_scale.lora_factors, "rows.mean(1, keepdim=True)", "rows[:, :1]"),

@@ -78,7 +78,6 @@ def test_the_name_of_a_transform_is_the_one_it_has_alone():
     for tx, name in (
         (hf.scale_by_adam(), "scale_by_adam"),
         (hf.trace_tam(), "trace_tam"),
-        (hf.scale_by_learning_rate(hf.linear_schedule(1.0, 0.0, 4)), "scale_by_learning_rate"),
         (hf.scale_by_schedule(hf.linear_schedule(1.0, 0.0, 4)), "scale_by_schedule"),
     ):
         assert list(hf.named_state(hf.chain(tx).init(some()))) == [name]

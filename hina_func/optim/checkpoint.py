@@ -25,7 +25,8 @@ def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], l
     Raises:
         ValueError: if it does not fit; lists what differs.
     """
-    differences = _chain_differences(saved.get("hina_func"), link)
+    chain_differences = _chain_differences(saved.get("hina_func"), link)
+    differences = list(chain_differences)
     saved_groups = saved["param_groups"]
     sizes, saved_sizes = ([len(group["params"]) for group in side] for side in (groups, saved_groups))
     by_name = all("param_names" in group for side in (groups, saved_groups) for group in side)
@@ -37,7 +38,7 @@ def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], l
     elif sizes != saved_sizes:
         differences.append(f"parameter groups of {saved_sizes} parameters in the saved state, of {sizes} here")
     names = group_names(saved_groups) if by_name else group_names(groups)
-    if not differences or by_name:
+    if not chain_differences and (by_name or not differences):
         held = {name: saved["state"][key] for name, key in zip(names, ids, strict=True) if saved["state"].get(key)}
         differences += _row_differences(held, groups, link)
     if differences:

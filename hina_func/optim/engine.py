@@ -179,12 +179,15 @@ def _program(link: Link, layout: Layout) -> Callable[..., None]:
     ) -> None:
         ctx = Context(layout, {KEY: param}, {KEY: grad}, hyperparams, {}, frozenset(), "", factors)
         updates, new = link.update({KEY: grad}, state, ctx)
-        fresh = {entry[:2]: tensor for entry, tensor in entries(new)}
-        for entry, old in entries(state):
-            after = fresh[entry[:2]]
-            if after is not old:
-                old.copy_(after if present is None else torch.where(_over(present, old), after, old))
-        param.add_(updates[KEY] if present is None else torch.where(_over(present, param), updates[KEY], 0))
+        # What is overwritten may be part of the result: a state that moves along, an update that is a state.
+        olds = {entry[:2]: old for entry, old in entries(state)}
+        overwritten = [id(param), *map(id, olds.values())]
+        changed = {entry[:2]: x for entry, x in entries(new) if x is not olds[entry[:2]]}
+        fresh = {place: x.clone() if id(x) in overwritten else x for place, x in changed.items()}
+        move = updates[KEY].clone() if id(updates[KEY]) in overwritten else updates[KEY]
+        for place, after in fresh.items():
+            olds[place].copy_(after if present is None else torch.where(_over(present, after), after, olds[place]))
+        param.add_(move if present is None else torch.where(_over(present, param), move, 0))
 
     return run
 

@@ -116,7 +116,7 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     def named_parameters(self) -> dict[str, Tensor]:
-        """Every parameter of every group by its name; ``param_3`` is the fourth if it has none."""
+        """Every parameter of every group by its name; ``param.3`` is the fourth if it has none."""
         params = [param for group in self.param_groups for param in group["params"]]
         return dict(zip(group_names(self.param_groups), params, strict=True))
 

@@ -19,9 +19,10 @@ ParamState = dict[str, Tensor]
 
 
 def state_key(entry: Entry, owner: str) -> str:
-    """The key of a field in ``optimizer.state[param]``: no dot, which torch's distributed checkpoints split at."""
+    """The key of a field in ``optimizer.state[param]``; dots, at which distributed checkpoints split, are quoted."""
     own = is_column_key(entry.key) or entry.key in ("", owner)
-    return "/".join((entry.transform, entry.field, *(() if own else (entry.key,)))).replace(".", "_")
+    key = "/".join((entry.transform, entry.field, *(() if own else (entry.key,))))
+    return key.replace("%", "%25").replace(".", "%2E")
 
 
 class Rows:
@@ -74,7 +75,12 @@ class Rows:
 
     def commit(self, new: State) -> None:
         """Write a new state into the columns."""
-        pairs = [(old, x) for old, (_, x) in zip(self.tensors, entries(new), strict=True) if old is not x]
+        held = {id(tensor) for tensor in self.tensors}
+        pairs = [
+            (old, x.clone() if id(x) in held else x)
+            for old, (_, x) in zip(self.tensors, entries(new), strict=True)
+            if old is not x
+        ]
         if pairs:
             olds, fresh = zip(*pairs, strict=True)
             torch._foreach_copy_(list(olds), list(fresh))

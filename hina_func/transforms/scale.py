@@ -64,6 +64,22 @@ def scale_by_learning_rate(learning_rate: Hyper, *, flip_sign: bool = True) -> G
     )
 
 
+class ScaleByScheduleState(NamedTuple):
+    """``count``: updates absorbed."""
+
+    count: Tensor  # type: ignore[assignment]
+
+
+def schedule_init(param: Tensor) -> ScaleByScheduleState:
+    return ScaleByScheduleState(row_counts(param))
+
+
+def schedule_leaf(
+    u: Tensor, s: ScaleByScheduleState, leaf: Leaf, *, step_size: Tensor | float
+) -> tuple[Tensor, ScaleByScheduleState]:
+    return u * step_size, ScaleByScheduleState(s.count + 1)
+
+
 def scale_by_schedule(step_size_fn: Hyper) -> GradientTransformation:
     r"""Multiply by a function of the number of updates absorbed before this one.
 
@@ -88,7 +104,7 @@ def scale_by_schedule(step_size_fn: Hyper) -> GradientTransformation:
     """
     if not callable(step_size_fn):
         raise TypeError(f"step_size_fn must be a function of the step, got {step_size_fn!r}")
-    return per_leaf("scale_by_schedule", scale_leaf, hypers={"step_size": step_size_fn}, sign=1.0)
+    return per_leaf("scale_by_schedule", schedule_leaf, init=schedule_init, hypers={"step_size": step_size_fn})
 
 
 def agr_leaf(u: Tensor, s: EmptyState, leaf: Leaf) -> tuple[Tensor, EmptyState]:

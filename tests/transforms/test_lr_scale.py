@@ -12,6 +12,7 @@ from strategies import (
     lokr_modules,
     lora_modules,
     mapped,
+    nonzero,
     positive,
     powers_of_two,
     roles_of,
@@ -52,6 +53,17 @@ def sizes(p):
 def test_row_norms_are_those_of_the_formed_product(p):
     ours = lr_scale.lora_row_norms(p[A][None], p[B][None])[0]
     close(ours**2, torch.linalg.vector_norm(product(p), dim=1) ** 2, scale=sizes(p) ** 2)
+
+
+@law(x=nonzero, y=nonzero, c=nonzero)
+def test_a_product_that_cancels_has_a_norm_of_almost_zero_and_not_of_nan(x, y, c):
+    a = torch.tensor([[[c * x], [c * y]]], dtype=torch.float64)
+    b = torch.tensor([[[y, -x]]], dtype=torch.float64)
+    noise = 1e-7 * norm(a) * norm(b)
+    assert 0 <= lr_scale.lora_row_norms(a, b) <= noise
+    assert 0 <= lr_scale.product_square_norm(b, a) <= noise**2
+    core, one = b.reshape(1, 2, 1, 1), torch.ones(1, 1, 1, dtype=torch.float64)
+    assert 0 <= lr_scale.tucker_square_norm(core, a, one) <= noise**2
 
 
 @law(p=lora_modules(st.floats(0.1, 2)), eta=etas)
