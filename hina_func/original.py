@@ -1,7 +1,7 @@
-"""The quirks of ``formulas="original"``: what the optimizer that the guide describes computes, number for number.
+"""The quirks of ``formulas="original"``: what the optimizer of the guide computes, number for number.
 
-Nothing here follows a paper, and no other file needs anything from here; the parity page lists each difference. Only
-the pair scales are read as they stood before the step, where the original reads some of them half updated.
+The parity page lists them. Pair scales alone are read as they stood before the step, where the original reads some half
+updated.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -204,9 +204,7 @@ def original_lokr_pairs(columns: tuple[Column, ...]) -> dict[str, str]:
 
 
 def _without(name: str, *marks: str) -> str:
-    for mark in marks:
-        name = name.replace(mark, "")
-    return name
+    return reduce(lambda left, mark: left.replace(mark, ""), marks, name)
 
 
 def guessed_norm(a: Tensor, b: Tensor) -> Tensor:
@@ -290,8 +288,7 @@ def _landed_decay(
 
 
 def _decay_kind(name: str, _: Tensor) -> str:
-    kind = original_class(name)[:4]
-    return kind if kind in ("lora", "lokr") else "constant"
+    return {"lora": "lora", "lokr": "lokr"}.get(original_class(name)[:4], "constant")
 
 
 def _is_matrix(name: str, tensor: Tensor) -> bool:

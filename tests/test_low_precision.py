@@ -104,6 +104,22 @@ def test_a_decay_of_one_in_a_hundred_thousand_is_not_lost(pair, dtype):
             assert (u[name].double() - exact).abs().max() <= 1e-6 * exact.abs().max()
 
 
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_optimizer_keeps_float32_state_of_halves_and_rounds_the_parameter_once(dtype):
+    tx = hf.chain(hf.scale_by_adam(), hf.add_decayed_weights(0.1), hf.scale_by_learning_rate(1e-2))
+    half = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=dtype))
+    optimizer, state = hf.Optimizer({"w": half}, tx), tx.init({"w": half})
+    for step in range(1, 6):
+        half.grad = torch.tensor([0.1, 0.2, -0.3], dtype=dtype) / step
+        before = half.detach().clone()
+        updates, state = tx.update({"w": half.grad}, state, {"w": before})
+        optimizer.step()
+        same(half.detach(), (before.float() + updates["w"]).to(dtype))
+        moments = optimizer.state[half]
+        assert {x.dtype for x in moments.values() if x.is_floating_point()} == {torch.float32}
+        same(moments["scale_by_adam/nu"], hf.named_state(state)["scale_by_adam"]["nu"]["w"])
+
+
 def test_applying_an_update_to_a_half_rounds_once():
     p = {"w": torch.tensor([2.0, 1.0], dtype=torch.bfloat16)}
     u = {"w": torch.tensor([-(2.0**-8) - 2.0**-12, 2.0**-9])}

@@ -1,7 +1,7 @@
 """The laws can fail: each of these formulas has one thing wrong with it, and the law beside it says so.
 
-A mutant is a formula with one edit, written as the old text and the new, or another formula altogether. The text is that
-of `ast.unparse`, so that neither layout nor comments nor quotes matter.
+A mutant is a formula with one edit, written as the old text and the new, or another formula altogether. The text is
+that of `ast.unparse`, so that neither layout nor comments nor quotes matter.
 """
 
 from __future__ import annotations
