@@ -43,13 +43,12 @@ from .transforms.scale import (
     scale,
     scale_by_agr,
     scale_by_learning_rate,
-    scale_by_lion,
-    scale_by_rms,
     scale_by_schedule,
     scale_by_trust_ratio,
 )
 from .transforms.scale_by_adam import scale_by_adam, scale_by_adatam
 from .transforms.scale_by_adopt import scale_by_adopt, scale_by_adopt_tam
+from .transforms.scale_by_rms import scale_by_lion, scale_by_rms
 from .transforms.trace import ema, trace, trace_tam
 from .tree import apply_updates
 

@@ -38,7 +38,7 @@ Labels = tuple[tuple[str, Hashable], ...]
 
 
 class Column(NamedTuple):
-    """Parameters of equal facts, one per row. ``shape`` is that of one row; a 0-d parameter is a row ``[1]``."""
+    """Parameters of equal facts, one per row. ``shape`` is that of one row; a stack of 0-d parameters is ``[rows]``."""
 
     key: str
     names: tuple[str, ...]
@@ -54,7 +54,7 @@ class Column(NamedTuple):
         return KINDS.get(self.role, "regular")
 
     def zeros(self) -> Tensor:
-        return torch.zeros(len(self.names), *(self.shape or (1,)), dtype=self.dtype, device=self.device)
+        return torch.zeros(len(self.names), *self.shape, dtype=self.dtype, device=self.device)
 
 
 class Place(NamedTuple):
@@ -151,16 +151,14 @@ EMPTY = Layout((), ())
 
 
 def _stack(column: Column, leaves: list[Tensor | None]) -> Tensor:
-    rows = len(leaves), *(column.shape or (1,))
     if all(leaf is None for leaf in leaves):
         return column.zeros()
     if len(leaves) == 1 and leaves[0] is not None:
-        single = leaves[0].to(column.dtype)
-        return single.unsqueeze(0) if column.shape else single.reshape(rows)
+        return leaves[0].to(column.dtype).unsqueeze(0)
     zero = None
     if any(leaf is None for leaf in leaves):
         zero = torch.zeros(column.shape, dtype=column.dtype, device=column.device)
-    return torch.stack([zero if leaf is None else leaf for leaf in leaves]).to(column.dtype).reshape(rows)  # type: ignore[misc]
+    return torch.stack([zero if leaf is None else leaf for leaf in leaves]).to(column.dtype)  # type: ignore[misc]
 
 
 def build_layout(

@@ -53,9 +53,7 @@ class Context:
         if not isinstance(value, Tensor):
             return float(value)
         return (
-            value.reshape(())
-            if value.numel() == 1
-            else value.to(column.dtype).reshape(-1, *(1,) * len(column.shape or (1,)))
+            value.reshape(()) if value.numel() == 1 else value.to(column.dtype).reshape(-1, *(1,) * len(column.shape))
         )
 
     def _per_row(self, hyper: Hyperparam, values: Mapping[str, Any], column: Column) -> Any:

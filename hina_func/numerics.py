@@ -2,7 +2,7 @@
 
 Formulas see *stacks*: a tensor ``[rows, *shape]`` holds ``rows`` parameters of one shape, and every reduction here goes
 over ``shape`` only, keeping its dimensions. A number per row is ``[rows, 1, ..., 1]``. One parameter is a stack of one
-row.
+row; in a stack of 0-d parameters, ``[rows]``, there is nothing to reduce.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def row_numel(x: Tensor) -> int:
 
 def total(x: Tensor) -> Tensor:
     """Sum of each parameter's elements."""
-    return x.sum(dim=inner_dims(x), keepdim=True)
+    return x.sum(dim=inner_dims(x), keepdim=True) if x.ndim > 1 else x
 
 
 def any_of(mask: Tensor) -> Tensor:
@@ -49,6 +49,8 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
 
 def norm(x: Tensor) -> Tensor:
     """Euclidean norm of each parameter; its derivative at zero is zero."""
+    if x.ndim == 1:
+        return x.abs()
     size: Tensor = torch.linalg.vector_norm(x, dim=inner_dims(x), keepdim=True)
     return size
 

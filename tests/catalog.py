@@ -1,4 +1,4 @@
-"""One row per public transform. The contract suite runs over these rows: a new transform needs one more, and nothing else."""
+"""One row per public transform. The contract suite runs over these rows: a new transform needs one more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import hina_func as hf
 
 @dataclass(frozen=True)
 class Row:
-    """``make(number)`` builds the transform with the number that ``hyper`` names; ``bad`` are calls that must be refused.
+    """``make(number)`` builds the transform with the number that ``hyper`` names; ``bad`` calls must be refused.
 
     ``other`` is a second value of that number. ``smooth_at_zero``: differentiable in the gradient at a zero gradient.
     ``whole_tree``: one parameter's update may depend on the others'.
@@ -126,7 +126,13 @@ ROWS = (
     ),
     Row("scale_by_agr", lambda _: hf.scale_by_agr(), smooth_at_zero=False),
     Row(
-        "scale_by_lion", hf.scale_by_lion, "b1", 0.9, 0.5, out_of_range(hf.scale_by_lion, "b1", 1.0), smooth_at_zero=False
+        "scale_by_lion",
+        hf.scale_by_lion,
+        "b1",
+        0.9,
+        0.5,
+        out_of_range(hf.scale_by_lion, "b1", 1.0),
+        smooth_at_zero=False,
     ),
     Row(
         "scale_by_rms",
@@ -254,7 +260,15 @@ ROWS = (
         needs_params=True,
         smooth_at_zero=False,
     ),
-    Row("spd_penalty (init)", lambda strength: hf.spd_penalty(strength), "strength", 0.5, 1.0, needs_params=True, smooth_at_zero=False),
+    Row(
+        "spd_penalty (init)",
+        lambda strength: hf.spd_penalty(strength),
+        "strength",
+        0.5,
+        1.0,
+        needs_params=True,
+        smooth_at_zero=False,
+    ),
     Row(
         "spd_penalty (ratio)",
         lambda lr: hf.spd_penalty(0.5, rule="ratio", learning_rate=lr),
@@ -281,7 +295,9 @@ ROWS = (
     Row("zero_nans", lambda _: hf.zero_nans()),
     Row("identity", lambda _: hf.identity()),
     Row("set_to_zero", lambda _: hf.set_to_zero()),
-    Row("stateless", lambda _: hf.stateless(double), bad=((lambda: hf.stateless(2.0), TypeError, "must be a function"),)),  # type: ignore[arg-type]
+    Row(
+        "stateless", lambda _: hf.stateless(double), bad=((lambda: hf.stateless(2.0), TypeError, "must be a function"),)
+    ),  # type: ignore[arg-type]
     Row(
         "chain",
         lambda b1: hf.chain(hf.scale_by_adam(b1, eps=0.1), hf.scale(-0.1)),
@@ -401,7 +417,9 @@ SHAPES = {
 """Every kind of parameter, some of equal shape."""
 
 
-def draw(seed: int, dtype: torch.dtype = torch.float64, shapes: dict[str, tuple[int, ...]] = SHAPES) -> dict[str, Tensor]:
+def draw(
+    seed: int, dtype: torch.dtype = torch.float64, shapes: dict[str, tuple[int, ...]] = SHAPES
+) -> dict[str, Tensor]:
     """A tree of normal numbers."""
     generator = np.random.default_rng(seed)
     return {name: torch.tensor(generator.standard_normal(shape)).to(dtype) for name, shape in shapes.items()}

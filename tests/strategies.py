@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import hypothesis.strategies as st
@@ -26,7 +27,7 @@ positive = st.floats(SMALLEST, LARGEST)
 factors = st.floats(-2, 2).map(lambda x: math.copysign(max(abs(x), 0.25), x))
 """Entries of well-conditioned adapter factors, none of them zero."""
 
-rates = st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0, 0.95)
+rates = st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0.01, 0.95)
 """Decay rates of averages."""
 
 powers_of_two = st.integers(-6, 6).map(lambda k: 2.0**k)
@@ -39,9 +40,16 @@ several = st.sampled_from([(2,), (3,), (5,), (2, 3), (3, 1), (2, 2, 2)])
 matrices = st.sampled_from([(1, 2), (2, 3), (3, 1), (3, 3), (2, 1, 3), (2, 2, 2)])
 
 
+@cache
 def tensors(shape: Shape, elements: st.SearchStrategy[float] = entries) -> st.SearchStrategy[Tensor]:
     """A tensor of this shape, each element drawn."""
     return hnp.arrays(np.float64, shape, elements=elements, fill=st.nothing()).map(torch.from_numpy)
+
+
+def cut(values: Tensor, shapes: dict[str, Shape]) -> Tree:
+    """A vector in pieces of these shapes."""
+    pieces = values.split([math.prod(shape) for shape in shapes.values()])
+    return {name: piece.reshape(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
 
 @st.composite
@@ -49,30 +57,7 @@ def alike(
     draw: st.DrawFn, n: int, elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes
 ) -> tuple[Tensor, ...]:
     """``n`` tensors of one shape."""
-    shape = draw(of)
-    return tuple(draw(tensors(shape, elements)) for _ in range(n))
-
-
-@st.composite
-def trees(draw: st.DrawFn, elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes) -> Tree:
-    """Three named tensors; the shapes of v and w agree, so that they meet in one column."""
-    shape = draw(of)
-    return {name: draw(tensors(s, elements)) for name, s in (("b", draw(of)), ("v", shape), ("w", shape))}
-
-
-@st.composite
-def like(draw: st.DrawFn, tree: Tree, elements: st.SearchStrategy[float] = entries) -> Tree:
-    """A tree with the names and shapes of another."""
-    return {name: draw(tensors(tuple(x.shape), elements)) for name, x in tree.items()}
-
-
-@st.composite
-def tree_pairs(
-    draw: st.DrawFn, elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes
-) -> tuple[Tree, Tree]:
-    """Two trees of the same structure, such as gradients and parameters."""
-    first = draw(trees(elements, of))
-    return first, draw(like(first, elements))
+    return tuple(draw(tensors((n, *draw(of)), elements)))
 
 
 @st.composite
@@ -83,10 +68,31 @@ def histories(
     min_steps: int = 1,
     max_steps: int = 4,
 ) -> list[Tree]:
-    """Gradients of successive steps, one tree for each."""
-    first = draw(trees(elements, of))
-    steps = draw(st.integers(min_steps, max_steps))
-    return [first, *(draw(like(first, elements)) for _ in range(steps - 1))]
+    """Gradients of successive steps: trees of three tensors. Those of v and w agree in shape and meet in one column."""
+    shape = draw(of)
+    shapes = {"b": draw(of), "v": shape, "w": shape}
+    steps, size = draw(st.integers(min_steps, max_steps)), sum(map(math.prod, shapes.values()))
+    return [cut(row, shapes) for row in draw(tensors((steps, size), elements))]
+
+
+def trees(
+    elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes
+) -> st.SearchStrategy[Tree]:
+    """One such tree."""
+    return histories(elements, of, 1, 1).map(lambda history: history[0])
+
+
+def tree_pairs(
+    elements: st.SearchStrategy[float] = entries, of: st.SearchStrategy[Shape] = shapes
+) -> st.SearchStrategy[tuple[Tree, Tree]]:
+    """Two trees of the same structure, such as gradients and parameters."""
+    return histories(elements, of, 2, 2).map(tuple)
+
+
+def like(tree: Tree, elements: st.SearchStrategy[float] = entries) -> st.SearchStrategy[Tree]:
+    """A tree with the names and shapes of another."""
+    shapes = {name: tuple(x.shape) for name, x in tree.items()}
+    return tensors((sum(map(math.prod, shapes.values())),), elements).map(lambda values: cut(values, shapes))
 
 
 def invertible(size: int) -> st.SearchStrategy[Tensor]:
@@ -136,7 +142,8 @@ def lokr_modules(
         shapes |= {"lokr_t2": (r2, r2, *kernel), "lokr_w2_a": (r2, rows), "lokr_w2_b": (r2, columns)}
     else:
         shapes |= {"lokr_w2_a": (rows, r2), "lokr_w2_b": (r2, columns * math.prod(kernel))}
-    return {f"{key}.{role}": draw(tensors(shape, elements)) for role, shape in shapes.items()}
+    values = draw(tensors((sum(map(math.prod, shapes.values())),), elements))
+    return {f"{key}.{role}": x for role, x in cut(values, shapes).items()}
 
 
 def roles_of(module: Tree) -> dict[str, Tensor]:

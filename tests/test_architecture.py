@@ -39,6 +39,7 @@ FLOORS = (
         "transforms.scale",
         "transforms.scale_by_adam",
         "transforms.scale_by_adopt",
+        "transforms.scale_by_rms",
         "transforms.trace",
     ),
     ("original",),

@@ -28,7 +28,9 @@ def run(
     state, history = tx.init(params), []
     for step in range(steps):
         grads = {name: x for name, x in draw(first + step).items() if name in params}
-        updates, state = tx.update({name: x.to(params[name].dtype) for name, x in grads.items()}, state, params, **extra)
+        updates, state = tx.update(
+            {name: x.to(params[name].dtype) for name, x in grads.items()}, state, params, **extra
+        )
         params = hf.apply_updates(params, updates)
         history.append(updates)
     return history, state
@@ -49,7 +51,8 @@ def test_every_public_transform_has_a_row():
     transforms = {
         name
         for name in hf.__all__
-        if callable(getattr(hf, name)) and getattr(getattr(hf, name), "__annotations__", {}).get("return") == "GradientTransformation"
+        if callable(getattr(hf, name))
+        and getattr(getattr(hf, name), "__annotations__", {}).get("return") == "GradientTransformation"
     }
     assert transforms - {"one_by_one"} == {row.name.split(" ")[0] for row in ROWS}
 
@@ -71,7 +74,11 @@ def test_the_same_arguments_give_the_same_result(row):
 
 @rows
 def test_state_keeps_structure_dtype_shape_and_stride(row):
-    for dtype, wide in ((torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)):
+    for dtype, wide in (
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ):
         params, tx = draw(1, dtype), row.build()
         state = tx.init(params)
         _, structure = tree_flatten(state)
@@ -127,7 +134,9 @@ def test_a_missing_gradient_freezes_exactly_its_rows(row):
                 assert torch.equal(values[name], now[transform][field][name]), (transform, field, name)
     if not row.whole_tree:
         full, full_state = tx.update(draw(3), state, params)
-        assert_equal({name: u for name, u in updates.items() if u is not None}, {n: full[n] for n in updates if n != "bias"})
+        assert_equal(
+            {name: u for name, u in updates.items() if u is not None}, {n: full[n] for n in updates if n != "bias"}
+        )
         there = hf.named_state(full_state)
         for transform, fields in there.items():
             for field, values in fields.items():
@@ -182,11 +191,13 @@ def test_in_a_chain_it_does_what_it_does_alone(row):
 def test_a_hyperparameter_is_the_number_it_stands_for(row):
     given = {row.hyper: torch.tensor(row.other, dtype=torch.float64)}
     assert_equal(run(row.tunable(), draw(1))[0], run(row.build(), draw(1))[0])
-    assert_equal(run(row.tunable(), draw(1), hyperparams={row.hyper: row.other})[0], run(row.make(row.other), draw(1))[0])
+    assert_equal(
+        run(row.tunable(), draw(1), hyperparams={row.hyper: row.other})[0], run(row.make(row.other), draw(1))[0]
+    )
     assert_equal(run(row.tunable(), draw(1), hyperparams=given)[0], run(row.make(row.other), draw(1))[0], 1e-12)
     if row.whole_tree and row.name != "apply_if_finite":
         return
-    per_name = {name: row.other for name in SHAPES}
+    per_name = dict.fromkeys(SHAPES, row.other)
     expected = run(row.make(row.other), draw(1))[0]
     assert_equal(run(row.tunable(), draw(1), hyperparams={row.hyper: per_name})[0], expected, 1e-12)
 

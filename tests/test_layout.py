@@ -199,11 +199,11 @@ def test_a_missing_leaf_is_a_row_of_zeros_and_not_present(shapes, data):
         assert present[column.key].tolist() == expected if column.key in present else all(expected)
 
 
-def test_a_parameter_without_dimensions_is_a_row_of_one():
+def test_parameters_without_dimensions_are_a_row_of_numbers():
     leaves = {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}
     layout = layout_of(leaves)
     (stack,) = layout.stack(leaves).values()
-    assert torch.equal(stack, torch.tensor([[2.0], [3.0]]))
+    assert torch.equal(stack, torch.tensor([2.0, 3.0]))
     assert {name: x.shape for name, x in layout.unstack({layout.columns[0].key: stack}).items()} == {"a": (), "b": ()}
 
 

@@ -26,11 +26,12 @@ from transforms import (
     test_scale,
     test_scale_by_adam,
     test_scale_by_adopt,
+    test_scale_by_rms,
     test_trace,
 )
 
 import hina_func as hf
-from hina_func import lift, modules, moments, state
+from hina_func import lift, modules, moments, numerics, state
 from hina_func.transforms import (
     clip,
     decay,
@@ -41,6 +42,7 @@ from hina_func.transforms import (
     scale,
     scale_by_adam,
     scale_by_adopt,
+    scale_by_rms,
     trace,
 )
 
@@ -78,6 +80,7 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
         test_scale.test_a_schedule_sees_the_number_of_updates_before_this_one: [
             (lift.row_counts, "torch.zeros", "torch.ones"),
             (lift.PerLeaf.update, "state.count[c.key] + 1", "state.count[c.key]"),
+            (scale.schedule_leaf, "s.count + 1", "s.count"),
         ],
     },
     "scale_by_agr": {
@@ -106,38 +109,38 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
         ],
     },
     "scale_by_lion": {
-        test_scale.test_lion_gives_the_sign_of_the_old_momentum_mixed_with_the_gradient: [
-            (scale.lion_leaf, "torch.sign(b1 * s.mu", "torch.sign(b2 * s.mu"),
-            (scale.lion_leaf, "b2 * s.mu + (1 - b2) * u", "b1 * s.mu + (1 - b1) * u"),
+        test_scale_by_rms.test_lion_gives_the_sign_of_the_old_momentum_mixed_with_the_gradient: [
+            (scale_by_rms.lion_leaf, "torch.sign(b1 * s.mu", "torch.sign(b2 * s.mu"),
+            (scale_by_rms.lion_leaf, "b2 * s.mu + (1 - b2) * u", "b1 * s.mu + (1 - b1) * u"),
         ],
-        test_scale.test_lion_starts_with_the_sign_of_the_gradient: [
-            (scale.lion_leaf, "torch.sign(", "torch.tanh("),
+        test_scale_by_rms.test_lion_starts_with_the_sign_of_the_gradient: [
+            (scale_by_rms.lion_leaf, "torch.sign(", "torch.tanh("),
         ],
-        test_scale.test_lion_does_not_see_the_scale_of_the_gradients: [
+        test_scale_by_rms.test_lion_does_not_see_the_scale_of_the_gradients: [
             (
-                scale.lion_leaf,
+                scale_by_rms.lion_leaf,
                 "torch.sign(b1 * s.mu + (1 - b1) * u)",
                 "torch.sign(b1 * s.mu + (1 - b1) * torch.tanh(u))",
             ),
         ],
     },
     "scale_by_rms": {
-        test_scale.test_rms_divides_by_the_root_of_the_weighted_mean_square: [
-            (scale.rms_leaf, "(size + eps).sqrt()", "size.sqrt() + eps"),
-            (scale.rms_leaf, "if bias_correction else nu", "if bias_correction else s.nu"),
+        test_scale_by_rms.test_rms_divides_by_the_root_of_the_weighted_mean_square: [
+            (scale_by_rms.rms_leaf, "(size + eps).sqrt()", "size.sqrt() + eps"),
+            (scale_by_rms.rms_leaf, "if bias_correction else nu", "if bias_correction else s.nu"),
         ],
-        test_scale.test_rms_without_eps_does_not_see_the_scale_of_the_gradients: [
-            (scale.rms_leaf, "(size + eps).sqrt()", "size + eps"),
+        test_scale_by_rms.test_rms_without_eps_does_not_see_the_scale_of_the_gradients: [
+            (scale_by_rms.rms_leaf, "(size + eps).sqrt()", "size + eps"),
         ],
-        test_scale.test_rms_with_bias_correction_maps_a_constant_gradient_to_its_sign: [
-            (scale.rms_leaf, "nu / one_minus_power(decay, over(count, u)) if", "nu if"),
-            (scale.rms_leaf, "over(count, u)", "over(s.count, u)"),
+        test_scale_by_rms.test_rms_with_bias_correction_maps_a_constant_gradient_to_its_sign: [
+            (scale_by_rms.rms_leaf, "nu / one_minus_power(decay, over(count, u)) if", "nu if"),
+            (scale_by_rms.rms_leaf, "over(count, u)", "over(s.count, u)"),
         ],
-        test_scale.test_rms_without_bias_correction_starts_too_fast_by_the_root_of_the_missing_weight: [
-            (scale.rms_leaf, "if bias_correction else", "if not bias_correction else"),
+        test_scale_by_rms.test_rms_without_bias_correction_starts_too_fast_by_the_root_of_the_missing_weight: [
+            (scale_by_rms.rms_leaf, "if bias_correction else", "if not bias_correction else"),
         ],
-        test_scale.test_rms_leaves_a_zero_gradient_at_zero: [
-            (scale.rms_leaf, "safe_sqrt(size) + eps", "safe_sqrt(size)"),
+        test_scale_by_rms.test_rms_leaves_a_zero_gradient_at_zero: [
+            (scale_by_rms.rms_leaf, "safe_sqrt(size) + eps", "safe_sqrt(size)"),
         ],
     },
     "scale_by_trust_ratio": {
@@ -204,6 +207,9 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
         ],
         test_scale_by_adam.test_nesterov_without_momentum_is_adam_without_momentum: [
             (scale_by_adam.adam_leaf, "debiased(u, b1, count), b1)", "debiased(u, b1, count), 0.9)"),
+        ],
+        test_scale_by_adam.test_a_rate_may_be_a_tensor: [
+            (numerics.one_minus_power, "exponent * torch.log(base)", "exponent * base"),
         ],
         test_scale_by_adam.test_learning_rates_of_tensors_are_lost_on_adam_without_eps: [
             (scale_by_adam.adam_leaf, "average(s.nu, u * u, b2)", "average(s.nu, u.abs(), b2)"),
@@ -803,6 +809,7 @@ FILES = (
     test_scale,
     test_scale_by_adam,
     test_scale_by_adopt,
+    test_scale_by_rms,
     test_trace,
 )
 

@@ -1,4 +1,4 @@
-"""A fresh adapter has one factor of zeros, so the gradients of all others begin at zero: no chain may answer with a leap.
+"""A fresh adapter has one factor of zeros, so the gradients of the others begin at zero: no chain may leap at that.
 
 The adapters are those of LyCORIS (w2, or its second half, is zero; or one scalar) and PEFT (B, or w1, is zero).
 """

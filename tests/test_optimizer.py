@@ -232,6 +232,15 @@ def test_impossible_params_are_refused_with_torchs_errors():
             optimizer(params, plain_adam(), discover_names=False)
 
 
+def test_pairs_beside_bare_tensors_are_refused_in_torchs_words():
+    """Torch's own suite for optimizers wants these two errors."""
+    (name, w), (_, v) = leaves({"w": (2,), "v": (2,)}).items()
+    with pytest.raises(ValueError, match="Some param names are missing"):
+        optimizer([(name, w), v], plain_adam(), discover_names=False)
+    with pytest.raises(ValueError, match="all optimizer param groups should be with/without names"):
+        optimizer([{"params": [v]}, {"params": [(name, w)]}], plain_adam(), discover_names=False)
+
+
 # Names found in live modules
 
 

@@ -545,6 +545,26 @@ def test_a_format_from_the_future_is_refused():
     refused(opt, saved, "format", str(saved["hina_func"]["format"]))
 
 
+def test_a_group_with_more_names_than_parameters_is_refused():
+    opt, params = stepped()
+    saved = copy.deepcopy(opt.state_dict())
+    saved["param_groups"][0]["params"].pop()
+    refused(opt, saved, str(len(params) - 1), str(len(params)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("lr", -1.0), ("lr", float("nan")), ("betas", (2.0, 0.9)), ("betas", (0.9,)), ("eps", -1.0)]
+)
+def test_numbers_out_of_range_are_refused_on_loading_too(key, value):
+    opt, _ = stepped()
+    saved = copy.deepcopy(opt.state_dict())
+    saved["param_groups"][0][key] = value
+    before = copy.deepcopy(opt.state_dict())
+    with pytest.raises(ValueError, match=f"{key}|learning.rate"):
+        opt.load_state_dict(saved)
+    assert same(opt.state_dict(), before)
+
+
 @pytest.mark.filterwarnings("ignore:the parameters have no names")
 def test_other_numbers_of_parameters_or_groups_are_refused():
     opt, params = stepped(positional)

@@ -253,3 +253,9 @@ def test_an_update_without_a_parameter_is_refused_by_name():
         tx.update({"w": torch.zeros(3)}, tx.init(params), params)
     with pytest.raises(ValueError, match="'w' is sparse"):
         tx.update({"w": torch.zeros(2).to_sparse()}, tx.init(params), params)
+
+
+def test_a_row_of_a_moment_has_the_shape_of_its_parameter():
+    tx, params = hf.scale_by_adam(), {"scalar": torch.tensor(1.0), "one": torch.ones(1), "w": torch.ones(2, 3)}
+    mu = hf.named_state(tx.init(params))["scale_by_adam"]["mu"]
+    assert {name: m.shape for name, m in mu.items()} == {name: p.shape for name, p in params.items()}

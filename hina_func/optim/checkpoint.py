@@ -30,6 +30,11 @@ def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], l
     saved_groups = saved["param_groups"]
     sizes, saved_sizes = ([len(group["params"]) for group in side] for side in (groups, saved_groups))
     by_name = all("param_names" in group for side in (groups, saved_groups) for group in side)
+    for names, params in ((group.get("param_names"), group["params"]) for group in saved_groups):
+        if names is not None and len(names) != len(params):
+            raise ValueError(
+                f"the saved state does not fit this optimizer: a group has {len(names)} names for {len(params)}"
+            )
     order = list(range(len(groups)))
     ids = [key for group in saved_groups for key in group["params"]]
     if by_name:

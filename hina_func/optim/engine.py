@@ -121,7 +121,7 @@ class Engine:
         return x.view(1, -1) if self.flat else x[None]
 
     def _rows_of(self, stack: Tensor) -> Tensor:
-        return stack.view(stack.shape[0], -1) if self.flat else stack
+        return stack.view(stack.shape[0], -1) if self.flat and stack.ndim > 1 else stack
 
     def _cut(self, column: Column, shared: set[int]) -> list[Piece]:
         height = max(1, PIECE // max(1, math.prod(column.shape)))
@@ -130,7 +130,7 @@ class Engine:
             rows = slice(start, min(start + height, len(column.names)))
             params = [self.rows.params[name] for name in column.names[rows]]
             alone = len(params) == 1 and column.shape != () and params[0].dtype == column.dtype
-            state = _state_of(self.rows.state, column.key, rows, shared, self.flat)
+            state = _state_of(self.rows.state, column.key, rows, shared, self.flat and column.shape != ())
             room = None if alone else self._room_for(column, rows)
             present = torch.ones(len(params), dtype=torch.bool, device=column.device)
             pieces.append(Piece(column, rows, params, state, room, present))
@@ -144,7 +144,7 @@ class Engine:
         if (dtype, device) not in self._room or self._room[dtype, device][0].numel() < size:
             room = torch.empty(2, max(size, PIECE), dtype=dtype, device=device)
             self._room[dtype, device] = room[0], room[1]
-        param, grad = (room[:size].view(height, *(column.shape or (1,))) for room in self._room[dtype, device])
+        param, grad = (room[:size].view(height, *column.shape) for room in self._room[dtype, device])
         return self.gathered[column.key][rows] if column.key in self.gathered else param, grad
 
     def _program(self, piece: Piece, scaled: tuple[str, ...]) -> Callable[..., None]:
@@ -153,7 +153,7 @@ class Engine:
         role = column.role if column.kind == "lora" else column.kind
         fact = (
             role,
-            None if self.flat else len(column.shape),
+            bool(column.shape) if self.flat else len(column.shape),
             column.labels,
             piece.room is None,
             scaled,
@@ -161,7 +161,7 @@ class Engine:
             column.device,
         )
         if fact not in self._programs:
-            shape = (1,) if self.flat else column.shape
+            shape = (1,) if self.flat and column.shape else column.shape
             layout = Layout((column._replace(key=KEY, names=("",), shape=shape),), ())
             run = _program(self.link, layout)
             self._programs[fact] = _compiled(run, len(self._programs)) if self.compiled else run
@@ -181,10 +181,10 @@ def _program(link: Link, layout: Layout) -> Callable[..., None]:
         updates, new = link.update({KEY: grad}, state, ctx)
         # What is overwritten may be part of the result: a state that moves along, an update that is a state.
         olds = {entry[:2]: old for entry, old in entries(state)}
-        overwritten = [id(param), *map(id, olds.values())]
+        overwritten = [param, *olds.values()]
         changed = {entry[:2]: x for entry, x in entries(new) if x is not olds[entry[:2]]}
-        fresh = {place: x.clone() if id(x) in overwritten else x for place, x in changed.items()}
-        move = updates[KEY].clone() if id(updates[KEY]) in overwritten else updates[KEY]
+        fresh = {place: _kept(x, overwritten) for place, x in changed.items()}
+        move = _kept(updates[KEY], overwritten)
         for place, after in fresh.items():
             olds[place].copy_(after if present is None else torch.where(_over(present, after), after, olds[place]))
         param.add_(move if present is None else torch.where(_over(present, param), move, 0))
@@ -217,6 +217,10 @@ def _as_tensors(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(_as_tensors(part) for part in value)
     return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+
+
+def _kept(x: Tensor, overwritten: list[Tensor]) -> Tensor:
+    return x.clone() if any(x is old for old in overwritten) else x
 
 
 def _over(mask: Tensor, like: Tensor) -> Tensor:

@@ -158,6 +158,8 @@ class Optimizer(torch.optim.Optimizer):
 
         def align(_: torch.optim.Optimizer, given: dict[str, Any]) -> dict[str, Any]:
             aligned.update(aligned_state_dict(given, self.param_groups, self._link))
+            for group in aligned["param_groups"]:
+                self._check_values({**self.defaults, **group})
             return aligned
 
         def keep_dtypes(_: torch.optim.Optimizer) -> None:
@@ -223,7 +225,7 @@ class Optimizer(torch.optim.Optimizer):
                 found = names_found(params) if self.discover_names else {}
                 start = sum(len(other["params"]) for other in self.param_groups)
                 group["param_names"] = [found.get(id(p), placeholder(start + i)) for i, p in enumerate(params)]
-        if "param_names" in group or any(isinstance(param, tuple) for param in params):
+        if "param_names" in group:
             for other, names in zip(self.param_groups, names_by_group(self.param_groups), strict=True):
                 other.setdefault("param_names", names)
 

@@ -110,7 +110,7 @@ def expected_rows(link: Link, params: Mapping[str, Tensor]) -> dict[str, dict[st
 def by_column(layout: Layout, group_of: Mapping[str, int], values: Sequence[Any]) -> Any:
     """A hyperparameter's values per group as one value, or as one per column or row where groups differ."""
     first = values[0]
-    if all(_same(value, first) for value in values):
+    if all(_same(value, first) for value in values[1:]):
         return first
     if isinstance(first, (tuple, list)):
         parts = [by_column(layout, group_of, [value[i] for value in values]) for i in range(len(first))]

@@ -9,7 +9,7 @@ from strategies import entries, histories, mapped, nonzero, positive, powers_of_
 
 import hina_func as hf
 
-betas = st.tuples(rates, st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0, 0.99))
+betas = st.tuples(rates, st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0.01, 0.99))
 small = st.floats(0, 1)
 
 # scale_by_adam
@@ -97,6 +97,12 @@ def test_learning_rates_of_tensors_are_lost_on_adam_without_eps(history, sizes):
     tx = hf.scale_by_adam(eps=0.0)
     faster = [{name: sizes[name] * x for name, x in g.items()} for g in history]
     same(run(tx, faster), run(tx, history))
+
+
+@law(history=histories(), betas=betas)
+def test_a_rate_may_be_a_tensor(history, betas):
+    for make in (hf.scale_by_adam, hf.scale_by_adatam):
+        close(run(make(*map(number, betas)), history), run(make(*betas), history), scale=1)
 
 
 # scale_by_adatam
