@@ -30,6 +30,12 @@ factors = st.floats(-2, 2).map(lambda x: math.copysign(max(abs(x), 0.25), x))
 rates = st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0.01, 0.95)
 """Decay rates of averages."""
 
+
+def upto(largest: float) -> st.SearchStrategy[float]:
+    """Zero, or a number of ordinary size: beside the smallest doubles nothing holds to the bit."""
+    return st.just(0.0) | st.floats(1e-3, largest)
+
+
 powers_of_two = st.integers(-6, 6).map(lambda k: 2.0**k)
 """Multiplying by these rounds nothing, so that laws of scale hold to the bit."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import torch
 from laws import close, law, norm, once, run, same, train
-from strategies import mapped, nonzero, positive, rates, tree_pairs
+from strategies import mapped, nonzero, positive, rates, tree_pairs, upto
 
 import hina_func as hf
 
@@ -97,8 +97,8 @@ settings = st.fixed_dictionaries(
     {
         "weight_decay": st.floats(1e-4, 1),
         "transition_steps": st.integers(1, 4) | st.floats(0.5, 4),
-        "decay_factor": st.floats(0, 1),
-        "min_ratio": st.floats(0, 1),
+        "decay_factor": upto(1),
+        "min_ratio": upto(1),
     }
 )
 

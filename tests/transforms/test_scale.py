@@ -18,6 +18,7 @@ from strategies import (
     tensors,
     tree_pairs,
     trees,
+    upto,
 )
 
 import hina_func as hf
@@ -63,9 +64,7 @@ def share(x: torch.Tensor) -> torch.Tensor:
 def test_agr_keeps_signs_and_damps_each_entry_by_its_share(g):
     for x, u in zip(g.values(), once(hf.scale_by_agr(), g).values(), strict=True):
         assert (u * x >= 0).all()
-        ratio, damping = u / x, 1 - share(x)
-        close(ratio, damping)
-        assert (ratio[x.abs().argmax() == torch.arange(x.numel()).reshape(x.shape)] <= ratio.min() + 1e-15).all()
+        close(u / x, 1 - share(x))
 
 
 @law(g=trees(of=several))
@@ -109,7 +108,7 @@ def test_agr_passes_a_zero_gradient():
 # scale_by_trust_ratio
 
 
-@law(pair=tree_pairs(nonzero), c=positive, eps=st.floats(0, 10))
+@law(pair=tree_pairs(nonzero), c=positive, eps=upto(10))
 def test_the_trust_ratio_gives_the_update_the_size_of_the_parameter(pair, c, eps):
     g, p = pair
     for name, u in once(hf.scale_by_trust_ratio(0.0, c, eps), g, p).items():

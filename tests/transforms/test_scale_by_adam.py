@@ -5,12 +5,24 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import torch
 from laws import close, dot, law, norm, number, once, run, same, walk, weighted, weights
-from strategies import entries, histories, mapped, nonzero, positive, powers_of_two, rates, several, tensors, trees
+from strategies import (
+    entries,
+    histories,
+    mapped,
+    nonzero,
+    positive,
+    powers_of_two,
+    rates,
+    several,
+    tensors,
+    trees,
+    upto,
+)
 
 import hina_func as hf
 
 betas = st.tuples(rates, st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0.01, 0.99))
-small = st.floats(0, 1)
+small = upto(1)
 
 # scale_by_adam
 
@@ -108,7 +120,7 @@ def test_a_rate_may_be_a_tensor(history, betas):
 # scale_by_adatam
 
 
-@law(history=histories(of=several, max_steps=5), decay=st.floats(0, 1))
+@law(history=histories(of=several, max_steps=5), decay=upto(1))
 def test_alignment_and_damping_stay_in_their_ranges(history, decay):
     for tx in (hf.scale_by_adatam(decay=decay), hf.trace_tam(decay=decay), hf.scale_by_adopt_tam(decay=decay)):
         for _, state in walk(tx, history):
@@ -116,7 +128,7 @@ def test_alignment_and_damping_stay_in_their_ranges(history, decay):
                 assert -1 <= s <= 1
 
 
-@law(g=trees(nonzero), decay=st.floats(0, 1), steps=st.integers(1, 5))
+@law(g=trees(nonzero), decay=upto(1), steps=st.integers(1, 5))
 def test_a_constant_gradient_aligns_from_its_second_step_on(g, decay, steps):
     for tx in (hf.scale_by_adatam(decay=decay), hf.trace_tam(decay=decay)):
         *_, (_, state) = walk(tx, [g] * steps)
@@ -129,7 +141,7 @@ def test_the_damping_of_a_constant_gradient_grows_as_published():
     close(dampings, [0.5, 0.55, 0.595, 0.6355])
 
 
-@law(history=histories(of=several), decay=st.floats(0, 1), b1=rates)
+@law(history=histories(of=several), decay=upto(1), b1=rates)
 def test_alignment_is_the_smoothed_cosine_of_a_gradient_with_the_momentum_before_it(history, decay, b1):
     states = [state for _, state in walk(hf.scale_by_adatam(b1, decay=decay), history)]
     for name in history[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import torch
 from laws import close, dot, law, norm, number, once, run, same, walk, weighted
-from strategies import histories, like, mapped, nonzero, powers_of_two, rates, several, tensors, trees
+from strategies import histories, like, mapped, nonzero, powers_of_two, rates, several, tensors, trees, upto
 
 import hina_func as hf
 
@@ -18,9 +18,8 @@ late = st.integers(0, 3)
 def test_the_first_gradient_fills_the_second_moment_and_moves_nothing(g, maker, clipped):
     ((u, state),) = walk(MAKERS[maker](use_clipping=clipped), [g])
     same(u, mapped(torch.zeros_like, g))
-    for name, x in g.items():
-        assert not state["mu"][name].any()
-        same(state["nu"][name].reshape(x.shape), x * x)
+    same(state["mu"], mapped(torch.zeros_like, g))
+    same(state["nu"], mapped(lambda x: x * x, g))
 
 
 @law(history=histories(max_steps=6), name=makers, b1=rates)
@@ -116,7 +115,7 @@ def test_torque_does_not_touch_the_second_moment(history, b2, decay):
         same(damped["count"], plain["count"])
 
 
-@law(g=trees(nonzero), decay=st.floats(0, 1), steps=st.integers(2, 6))
+@law(g=trees(nonzero), decay=upto(1), steps=st.integers(2, 6))
 def test_a_constant_gradient_aligns_with_adopts_momentum_from_the_third_step_on(g, decay, steps):
     *_, (_, state) = walk(hf.scale_by_adopt_tam(decay=decay), [g] * steps)
     close(state["alignment"], mapped(lambda x: number(1 - decay ** (steps - 2)), g), scale=1)

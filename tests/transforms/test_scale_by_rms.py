@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import torch
 from laws import close, law, once, run, same, walk, weighted, weights
-from strategies import histories, mapped, nonzero, positive, powers_of_two, rates, trees
+from strategies import histories, mapped, nonzero, positive, powers_of_two, rates, trees, upto
 
 import hina_func as hf
 
@@ -37,7 +37,7 @@ def test_lion_does_not_see_the_scale_of_the_gradients(history, c):
 # scale_by_rms
 
 
-@law(history=histories(), decay=rates, eps=positive, start=st.floats(0, 10))
+@law(history=histories(), decay=rates, eps=positive, start=upto(10))
 def test_rms_divides_by_the_root_of_the_weighted_mean_square(history, decay, eps, start):
     for inside in (True, False):
         for t, u in enumerate(run(hf.scale_by_rms(decay, eps, start, inside), history)):

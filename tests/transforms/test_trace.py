@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import torch
 from laws import close, dot, law, norm, number, run, same, walk, weighted
-from strategies import histories, mapped, nonzero, powers_of_two, rates, several, trees
+from strategies import histories, mapped, nonzero, powers_of_two, rates, several, trees, upto
 
 import hina_func as hf
 
@@ -50,7 +50,7 @@ def test_trace_without_decay_passes_the_gradient(history, nesterov):
 # trace_tam
 
 
-@law(sizes=st.lists(nonzero, min_size=1, max_size=5), b1=rates, decay=st.floats(0, 1), eps=st.floats(0, 1))
+@law(sizes=st.lists(nonzero, min_size=1, max_size=5), b1=rates, decay=upto(1), eps=upto(1))
 def test_gradients_orthogonal_to_the_momentum_are_taken_in_by_half(sizes, b1, decay, eps):
     rows = torch.diag(torch.tensor(sizes, dtype=torch.float64))
     history = [{"w": row} for row in rows]
@@ -73,7 +73,7 @@ def test_torque_aware_momentum_follows_the_scale_of_the_gradients(history, c):
         same(s["alignment"], t["alignment"])
 
 
-@law(history=histories(of=several, min_steps=2), b1=rates, decay=rates, eps=st.floats(0, 1))
+@law(history=histories(of=several, min_steps=2), b1=rates, decay=rates, eps=upto(1))
 def test_torque_damps_the_incoming_gradient_and_never_the_momentum(history, b1, decay, eps):
     walked = list(walk(hf.trace_tam(b1, decay, eps), history))
     for (before, _), (after, state), g in zip(walked, walked[1:], history[1:], strict=False):
@@ -82,7 +82,7 @@ def test_torque_damps_the_incoming_gradient_and_never_the_momentum(history, b1, 
             close(after[name], b1 * before[name] + (damping + eps) * x, scale=norm(before[name]) + norm(x))
 
 
-@law(history=histories(of=several), decay=st.floats(0, 1), b1=rates)
+@law(history=histories(of=several), decay=upto(1), b1=rates)
 def test_alignment_is_the_smoothed_cosine_of_a_gradient_with_the_sum_before_it(history, decay, b1):
     walked = list(walk(hf.trace_tam(b1, decay), history))
     for name in history[0]:
@@ -93,7 +93,7 @@ def test_alignment_is_the_smoothed_cosine_of_a_gradient_with_the_sum_before_it(h
         close(walked[-1][1]["alignment"][name], weighted(cosines, decay), scale=1)
 
 
-@law(g=trees(nonzero), decay=st.floats(0, 0.9))
+@law(g=trees(nonzero), decay=upto(0.9))
 def test_a_gradient_against_the_momentum_is_taken_in_less(g, decay):
     walked = list(walk(hf.trace_tam(0.5, decay, eps=0.0), [g, mapped(torch.neg, g)]))
     close(walked[1][1]["alignment"], mapped(lambda x: number(decay - 1), g), scale=1)
