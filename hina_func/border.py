@@ -87,10 +87,14 @@ class Border:
         if leaves is None and needy is not None:
             raise ValueError(f"{needy} needs the parameters: call update(updates, state, params)")
         layout = self._layout_for(given, leaves, state)
+        compared = given if grads is None else flatten(grads)
+        for name, leaf in compared.items():
+            if leaf is not None and given.get(name) is not None and leaf.shape != given[name].shape:
+                raise ValueError(f"grads {name!r} has shape {tuple(leaf.shape)}, its update {tuple(given[name].shape)}")
         ctx = Context(
             layout,
             None if leaves is None else layout.stack(leaves),
-            layout.stack(given if grads is None else flatten(grads)),
+            layout.stack(compared),
             hyperparams or {},
             extra,
             frozenset(name for column in layout.columns for name in column.names if given.get(name) is None),

@@ -695,3 +695,8 @@ def test_a_foreign_update_gets_just_the_arguments_it_names():
 def test_a_bare_pair_of_functions_is_named_in_the_error():
     with pytest.raises(TypeError, match=r"a GradientTransformation \(init, update\) is wanted, got"):
         hf.chain((plain_init, plain_update))
+
+
+def test_gradients_of_another_shape_than_the_updates_are_refused():
+    with pytest.raises(ValueError, match=r"grads 'w' has shape \(1,\), its update \(2,\)"):
+        hf.grams_sign().update({"w": torch.ones(2)}, hf.EmptyState(), grads={"w": torch.ones(1)})

@@ -21,15 +21,15 @@ from .rows import ParamState, Rows, by_column
 
 logger = logging.getLogger("hina_func")
 
-WORTH_COMPILING = 2**20
+WORTH_COMPILING = 2**22
 """Elements from which a compiled step has earned its compilation back within a few hundred steps."""
 
 
 class Runner:
     """The steps of one optimizer.
 
-    ``compile="auto"`` compiles chains that can be compiled for parameters of `WORTH_COMPILING` elements and more, if
-    there is a compiler; it says once, to the logger "hina_func", which way it went.
+    ``compile="auto"`` compiles chains that can be compiled for parameters of `WORTH_COMPILING` elements and more on a
+    CPU, if there is a compiler; it says once, to the logger "hina_func", which way it went.
     """
 
     def __init__(self, link: Link, compile: str | bool) -> None:
@@ -126,9 +126,10 @@ class Runner:
         if self.compile is False:
             return False
         size = sum(param.numel() for param in rows.params.values())
-        if self.compile == "auto" and size < WORTH_COMPILING:
+        on_cpu = all(param.device.type == "cpu" for param in rows.params.values())
+        if self.compile == "auto" and (size < WORTH_COMPILING or not on_cpu):
             return False
-        if all(param.device.type == "cpu" for param in rows.params.values()) and not shutil.which("g++"):
+        if on_cpu and not shutil.which("g++"):
             logger.warning(
                 "hina_func runs uncompiled, in eager columns: there is no C++ compiler (g++) on this machine"
             )
