@@ -62,6 +62,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks, beside other libraries; ``nox -s bench -- --help`` says what can be asked for."""
+    install(session, "-e", ".[bench]")
+    session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """The source archive and the wheel, checked and imported from a clean environment."""
     session.install(*EXTRAS["build"])
