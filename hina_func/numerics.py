@@ -37,9 +37,9 @@ def total(x: Tensor) -> Tensor:
     return x.sum(dim=inner_dims(x), keepdim=True) if x.ndim > 1 else x
 
 
-def any_of(mask: Tensor) -> Tensor:
-    """Whether something of each parameter is true, ``[rows]``; a sum, which sharded tensors know how to form."""
-    return total(mask.to(torch.float32)).reshape(-1) > 0
+def any_nonzero(x: Tensor) -> Tensor:
+    """Whether some element of each parameter is not zero, ``[rows]``; a sum, which sharded tensors know how to form."""
+    return total(x.abs()).reshape(-1) != 0
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:
@@ -57,6 +57,8 @@ def norm(x: Tensor) -> Tensor:
 
 def safe_sqrt(x: Tensor) -> Tensor:
     """Square root whose derivative at zero is zero, where autograd's own would be infinite times zero."""
+    if not torch.is_grad_enabled():
+        return x.sqrt()  # the same values: the detour is for derivatives
     zero = x == 0
     return torch.where(zero, 0, torch.where(zero, 1, x).sqrt())
 

@@ -14,7 +14,7 @@ from ..checks import require_nonnegative
 from ..core import Columns, EmptyState, GradientTransformation, Hyper, Hyperparam, State
 from ..lift import Leaf, per_leaf
 from ..link import Context, Link
-from ..numerics import any_of, dot, norm, safe_sqrt
+from ..numerics import any_nonzero, dot, norm, safe_sqrt
 
 
 def clip_by_value_leaf(u: Tensor, s: EmptyState, leaf: Leaf, *, max_delta: Tensor | float) -> tuple[Tensor, EmptyState]:
@@ -142,7 +142,7 @@ def zero_nans_init(param: Tensor) -> ZeroNansState:
 
 def zero_nans_leaf(u: Tensor, s: ZeroNansState, leaf: Leaf) -> tuple[Tensor, ZeroNansState]:
     nan = torch.isnan(u)
-    return torch.where(nan, 0, u), ZeroNansState(any_of(nan))
+    return torch.where(nan, 0, u), ZeroNansState(any_nonzero(nan.to(u.dtype)))
 
 
 def zero_nans() -> GradientTransformation:

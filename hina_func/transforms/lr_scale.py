@@ -11,13 +11,13 @@ from torch import Tensor
 from ..checks import require_nonnegative, require_positive
 from ..core import EmptyState, GradientTransformation, Hyper
 from ..modules import Factors, per_module
-from ..numerics import any_of, safe_sqrt
+from ..numerics import any_nonzero, safe_sqrt
 from ..roles import LOKR_ROLES, LORA_ROLES
 
 
 def starts_at_zero(factor: Tensor) -> Tensor:
     """Whether each row is all zero."""
-    return ~any_of(factor != 0)
+    return ~any_nonzero(factor)
 
 
 def lora_row_norms(a: Tensor, b: Tensor) -> Tensor:

@@ -32,9 +32,9 @@ def selective_leaf(
 ) -> tuple[Tensor, SpdPenaltyState | EmptyState]:
     before = leaf.param - s.anchor if isinstance(s, SpdPenaltyState) else leaf.param
     landed = before + u
-    leaving = dot(leaf.grad, before) > 0
+    leaving = (dot(leaf.grad, before) > 0).to(u.dtype)
     growth = safe_divide(norm(landed) - norm(before), norm(landed)).clamp(0, 1)
-    return torch.where(leaving, u - strength * growth * landed, u), s
+    return u - leaving * growth * strength * landed, s
 
 
 def ratio_leaf(

@@ -110,7 +110,8 @@ def agr_leaf(u: Tensor, s: EmptyState, leaf: Leaf) -> tuple[Tensor, EmptyState]:
     if row_numel(u) == 1:
         return u, s
     size = u.abs()
-    return u * (1 - safe_divide(size, total(size))), s
+    whole = total(size)
+    return u * ((whole - size) * safe_divide(torch.ones_like(whole), whole)), s
 
 
 def scale_by_agr() -> GradientTransformation:

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..checks import require_decay_rate, require_nonnegative, require_unit
 from ..core import GradientTransformation, Hyper
 from ..lift import Leaf, per_leaf, row_counts
-from ..moments import average, no_alignment, torque
-from ..numerics import any_of, over, safe_sqrt
+from ..moments import no_alignment, torque
+from ..numerics import any_nonzero, over, safe_sqrt
 
 ClipValue = Callable[[Tensor], Tensor]
 
@@ -30,19 +30,28 @@ class ScaleByAdoptState(NamedTuple):
     nu: Tensor
 
 
-def normalised(u: Tensor, count: Tensor, nu: Tensor, eps: Tensor | float, clip: ClipValue | None) -> Tensor:
-    r""":math:`u / \max(\sqrt v, \epsilon)`, clipped."""
-    root = safe_sqrt(nu)
-    ratio = u / torch.where(root < eps, eps, root)
+def started(count: Tensor, u: Tensor) -> Tensor:
+    """1 for each row that has a second moment to divide by, 0 for one whose first gradient this is."""
+    return over(count > 0, u)
+
+
+def normalised(u: Tensor, on: Tensor, count: Tensor, nu: Tensor, eps: Tensor | float, clip: ClipValue | None) -> Tensor:
+    r""":math:`u / \max(\sqrt v, \epsilon)`, clipped; a first gradient is divided by 1."""
+    ratio = u / torch.maximum(safe_sqrt(nu), on * eps + (1 - on))
     if clip is None:
         return ratio
     bound = over(clip(count.to(u.dtype)), u)
-    return torch.minimum(torch.maximum(ratio, -bound), bound)
+    return torch.clamp(ratio, -bound, bound)
+
+
+def accumulated(nu: Tensor, u: Tensor, on: Tensor, b2: Tensor | float) -> Tensor:
+    """The second moment after this gradient: the first fills it."""
+    return b2 * nu + (on * (1 - b2) + (1 - on)) * (u * u)
 
 
 def advanced(count: Tensor, u: Tensor) -> Tensor:
     """The counter after this gradient: it starts with the first that is not all zero."""
-    return count + ((count > 0) | any_of(u != 0))
+    return count + ((count > 0) | any_nonzero(u))
 
 
 def adopt_init(param: Tensor) -> ScaleByAdoptState:
@@ -59,10 +68,9 @@ def adopt_leaf(
     eps: Tensor | float,
     clip: ClipValue | None,
 ) -> tuple[Tensor, ScaleByAdoptState]:
-    first = over(s.count, u) == 0
-    mu = torch.where(first, 0, average(s.mu, normalised(u, s.count, s.nu, eps, clip), b1))
-    nu = torch.where(first, u * u, average(s.nu, u * u, b2))
-    return mu, ScaleByAdoptState(advanced(s.count, u), mu, nu)
+    on = started(s.count, u)
+    mu = b1 * s.mu + on * (1 - b1) * normalised(u, on, s.count, s.nu, eps, clip)
+    return mu, ScaleByAdoptState(advanced(s.count, u), mu, accumulated(s.nu, u, on, b2))
 
 
 def scale_by_adopt(
@@ -138,12 +146,12 @@ def adopt_tam_leaf(
     decay: Tensor | float,
     clip: ClipValue | None,
 ) -> tuple[Tensor, ScaleByAdoptTamState]:
-    first = over(s.count, u) == 0
-    n = normalised(u, s.count, s.nu, eps, clip)
+    on = started(s.count, u)
+    n = normalised(u, on, s.count, s.nu, eps, clip)
     damping, alignment = torque(s.mu, n, s.alignment, decay)
-    mu = torch.where(first, 0, average(s.mu, (damping + eps) * n, b1))
-    nu = torch.where(first, u * u, average(s.nu, u * u, b2))
-    return mu, ScaleByAdoptTamState(advanced(s.count, u), mu, nu, torch.where(s.count == 0, s.alignment, alignment))
+    mu = b1 * s.mu + on * (1 - b1) * (damping + eps) * n
+    nu = accumulated(s.nu, u, on, b2)
+    return mu, ScaleByAdoptTamState(advanced(s.count, u), mu, nu, alignment)
 
 
 def scale_by_adopt_tam(
