@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,8 +16,44 @@ from .layout import Column, Place, Table
 from .lift import ScheduledState, as_patterns, gather_state, row_counts, scatter_state
 from .link import Context, Link
 
-Factors = Mapping[str, Tensor]
-"""Role -> stack of that factor of all modules alike, or what is computed from them."""
+
+class Gathered(Protocol):
+    """A column that is nowhere side by side: rows are brought together when somebody asks for them."""
+
+    def __getitem__(self, rows: slice) -> Tensor: ...
+
+    def each(self, statistic: Callable[[Tensor], Tensor]) -> Tensor: ...
+
+
+class Factors(Mapping[str, Tensor]):
+    """Role -> stack of that factor of all modules alike; cut out, or brought together, when a formula asks for it."""
+
+    def __init__(self, table: Table, params: Mapping[str, Tensor | Gathered]) -> None:
+        self._table, self._params = table, params
+        self._found: dict[str, Tensor] = {}
+
+    def __getitem__(self, role: str) -> Tensor:
+        if role not in self._found:
+            place = self._table.places[role]
+            self._found[role] = self._params[place.key][place.start : place.stop]
+        return self._found[role]
+
+    def each(self, role: str, statistic: Callable[[Tensor], Tensor]) -> Tensor:
+        """``statistic(self[role])``, for one that looks at each row alone: whole columns may compute it at once."""
+        place = self._table.places[role]
+        column = self._params[place.key]
+        if isinstance(column, Tensor):
+            return statistic(self[role])
+        return column.each(statistic)[place.start : place.stop]
+
+    def __contains__(self, role: object) -> bool:
+        return role in self._table.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.places)
+
+    def __len__(self) -> int:
+        return len(self._table.places)
 
 
 def per_module(
@@ -129,9 +165,9 @@ def _lead(table: Table) -> Place:
     return table.places[max(table.places)]
 
 
-def _members(table: Table, params: Columns | None) -> dict[str, Tensor]:
+def _members(table: Table, params: Columns | None) -> Factors:
     assert params is not None
-    return {role: params[place.key][place.start : place.stop] for role, place in table.places.items()}
+    return Factors(table, params)
 
 
 def _rows_of_number(number: Tensor | float, place: Place) -> Tensor | float:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 import hina_func as hf
 from hina_func.border import link_of
-from hina_func.optim import engine
+from hina_func.optim import engine, pieces
+from hina_func.optim.program import compiled as compiled_program
 
 torch_rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
@@ -31,7 +32,7 @@ def give(params: dict[str, torch.nn.Parameter], step: int, missing: tuple[str, .
 @pytest.mark.parametrize("piece", [1, 7, 2**17])
 def test_the_adapter_takes_the_functional_step(row, piece, monkeypatch):
     """Whatever the size of the pieces, with gradients missing now and then."""
-    monkeypatch.setattr(engine, "PIECE", piece)
+    monkeypatch.setattr(pieces, "PIECE", piece)
     params, tx = leaves(), row.build()
     optimizer = hf.Optimizer(params, tx)
     plain = {name: p.detach().clone() for name, p in params.items()}
@@ -67,11 +68,11 @@ def test_chains_that_look_across_columns_say_so():
 
 
 def lokr(modules: int) -> dict[str, torch.nn.Parameter]:
-    """Modules in two shapes and a plain weight, in float32."""
+    """Modules in two shapes and a plain weight, in float32, small enough that a step is not lost in their rounding."""
     shapes: dict[str, tuple[int, ...]] = {"weight": (6, 5)}
     for i in range(modules):
         shapes |= {f"m{i}.lokr_w1": (2, 2), f"m{i}.lokr_w2_a": (5 + i % 2, 3), f"m{i}.lokr_w2_b": (3, 7)}
-    return {name: torch.nn.Parameter(x) for name, x in draw(1, torch.float32, shapes).items()}
+    return {name: torch.nn.Parameter(x / 16) for name, x in draw(1, torch.float32, shapes).items()}
 
 
 def train(params: dict[str, torch.nn.Parameter], steps: int, compile: Any, **group: Any) -> list[dict[str, Tensor]]:
@@ -93,16 +94,16 @@ def train(params: dict[str, torch.nn.Parameter], steps: int, compile: Any, **gro
 
 @pytest.mark.compile
 @pytest.mark.parametrize("formulas", ["published", "original"])
-def test_a_compiled_step_is_the_plain_step_and_compiles_once(formulas):
+def test_a_compiled_step_is_the_plain_step_and_compiles_once(formulas, monkeypatch):
     """While learning rate, weight decay and the pattern of missing gradients change at every step."""
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    compiled = train(lokr(4), 3, compile=True, formulas=formulas)
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    assert graphs > 0
+    programs = []
+    monkeypatch.setattr(engine, "compiled", lambda *given: programs.append(compiled_program(*given)) or programs[-1])
+    train(lokr(4), 1, compile=True, formulas=formulas)
+    in_one_step = len(programs)
+    assert in_one_step > 0
     compiled = train(lokr(4), 8, compile=True, formulas=formulas)
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        again = train(lokr(4), 8, compile=True, formulas=formulas)
+    assert len(programs) == 2 * in_one_step
+    again = train(lokr(4), 8, compile=True, formulas=formulas)
     plain = train(lokr(4), 8, compile=False, formulas=formulas)
     start = {name: p.detach() for name, p in lokr(4).items()}
     for name in start:

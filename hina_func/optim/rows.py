@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class Rows:
 
     def __init__(self, link: Link, params: Mapping[str, Tensor], saved: Mapping[Tensor, ParamState]) -> None:
         self.params = dict(params)
-        self.facts = [(param.dtype, param.device) for param in params.values()]
+        self._facts = _facts(self.params)
         self.layout = build_layout(
             spec_of(self.params), lambda leaf, role: link.labels(leaf, role, ""), link.patterns()
         )
@@ -46,6 +46,8 @@ class Rows:
                 for owner in (name,) if name in self.params else self.params:
                     self.views[owner][state_key(entry, owner)] = row
         self.tracked: dict[str, ParamState] = {}
+        self._seen: list[ParamState] = []
+        self._given: list[Tensor] = []
         for name, param in self.params.items():
             if param in saved:
                 self._restore(name, saved[param])
@@ -58,20 +60,22 @@ class Rows:
 
     def track(self, name: str) -> ParamState:
         """The dict of a parameter's rows, from now on part of the optimizer's state."""
+        self._seen = []
         return self.tracked.setdefault(name, dict(self.views[name]))
 
     def fits(self, state: Mapping[Tensor, ParamState]) -> bool:
         """Whether parameters and state are still those the columns were built for."""
-        if self.facts != [(param.dtype, param.device) for param in self.params.values()]:
+        if self._facts != _facts(self.params):
             return False
-        if sum(map(state.__contains__, self.params.values())) != len(self.tracked):
-            return False
-        owners = (self.params[name] for name in self.tracked)
-        if not all(map(is_, map(state.get, owners), self.tracked.values())):
-            return False
-        held = chain.from_iterable(map(dict.values, self.tracked.values()))
-        given = chain.from_iterable(map(dict.values, map(self.views.__getitem__, self.tracked)))
-        return all(map(is_, held, given))
+        if len(state) != len(self._seen) or not all(map(is_, state.values(), self._seen)):
+            if sum(map(state.__contains__, self.params.values())) != len(self.tracked):
+                return False
+            if not all(state.get(self.params[name]) is rows for name, rows in self.tracked.items()):
+                return False
+            self._seen = list(state.values())
+            self._given = list(chain.from_iterable(self.views[name].values() for name in self.tracked))
+        held = list(chain.from_iterable(map(dict.values, self.tracked.values())))
+        return len(held) == len(self._given) and all(map(is_, held, self._given))
 
     def commit(self, new: State) -> None:
         """Write a new state into the columns."""
@@ -84,6 +88,14 @@ class Rows:
         if pairs:
             olds, fresh = zip(*pairs, strict=True)
             torch._foreach_copy_(list(olds), list(fresh))
+
+
+def _facts(params: Mapping[str, Tensor]) -> tuple[list[torch.dtype], list[int]]:
+    """The dtypes and devices, in a form that is quick to make and to compare."""
+    return list(map(_dtype, params.values())), list(map(Tensor.get_device, params.values()))
+
+
+_dtype = attrgetter("dtype")
 
 
 def _owned(entry: Entry, tensor: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from ..links import hyperparams_of
 from ..roles import parse_name
 from ..state import freeze_rows
 from .engine import Engine
+from .fused import FusedAdamW, as_adamw
 from .naming import group_names
 from .rows import ParamState, Rows, by_column
 
@@ -23,6 +24,10 @@ logger = logging.getLogger("hina_func")
 
 WORTH_COMPILING = 2**22
 """Elements from which a compiled step has earned its compilation back within a few hundred steps."""
+
+
+def _layout(grad: Tensor | None) -> torch.layout | None:
+    return None if grad is None else grad.layout
 
 
 class Runner:
@@ -39,26 +44,32 @@ class Runner:
         self.name_lists: list[Any] = []
         self.named: dict[str, Tensor] = {}
         self.rows: Rows | None = None
+        self.adamw = None if compile is False else as_adamw(link)
         self.engine: Engine | None = None
+        self.fused: FusedAdamW | None = None
 
     def step(self, groups: list[dict[str, Any]], state: dict[Tensor, ParamState]) -> None:
         """One update, in place, of every parameter that has a gradient."""
         self._meet(groups)
-        grads = {name: param.grad for name, param in self.named.items()}
-        there = {name for name, grad in grads.items() if grad is not None}
+        grads = [param.grad for param in self.params]
+        there = {name for name, grad in zip(self.named, grads, strict=True) if grad is not None}
         if not there:
             return
-        if any(grads[name].layout != torch.strided for name in there):  # type: ignore[union-attr]
-            sparse = next(name for name in there if grads[name].layout != torch.strided)  # type: ignore[union-attr]
+        if set(map(_layout, grads)) - {None} != {torch.strided}:
+            sparse = next(name for name in self.named if _layout(self.named[name].grad) not in (None, torch.strided))
             raise RuntimeError(f"hina_func does not support sparse gradients; the gradient of {sparse!r} is sparse")
         rows = self._rows_for(there, state)
         hyperparams = self._hyperparams(rows, groups)
+        if self.adamw is not None and self.fused is None:
+            self.fused = FusedAdamW(self.adamw, rows)
+        if self.fused is not None and self.fused.step(hyperparams):
+            return
         if self.engine is None and self.link.columnwise():
             self.engine = Engine(self.link, rows, self._compiles(rows))
         if self.engine is not None:
             self.engine.step(hyperparams)
         else:
-            self._step_whole_tree(rows, grads, hyperparams)
+            self._step_whole_tree(rows, dict(zip(self.named, grads, strict=True)), hyperparams)
 
     def _step_whole_tree(self, rows: Rows, grads: dict[str, Tensor | None], hyperparams: dict[str, Any]) -> None:
         """A step of a chain in which columns depend on each other."""
@@ -83,7 +94,7 @@ class Runner:
             self._forget()
 
     def _forget(self) -> None:
-        self.rows, self.engine = None, None
+        self.rows, self.engine, self.fused = None, None, None
 
     def _rows_for(self, there: set[str], state: dict[Tensor, ParamState]) -> Rows:
         """The columns of every parameter that was or may be updated, and of the frozen factors of adapters."""

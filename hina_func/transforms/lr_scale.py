@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from einops import einsum, rearrange, reduce
+from einops import rearrange
 from torch import Tensor
 
 from ..checks import require_nonnegative, require_positive
 from ..core import EmptyState, GradientTransformation, Hyper
 from ..modules import Factors, per_module
-from ..numerics import any_nonzero, safe_sqrt
+from ..numerics import any_nonzero, norm, safe_sqrt, total
 from ..roles import LOKR_ROLES, LORA_ROLES
 
 
@@ -20,17 +20,26 @@ def starts_at_zero(factor: Tensor) -> Tensor:
     return ~any_nonzero(factor)
 
 
-def lora_row_norms(a: Tensor, b: Tensor) -> Tensor:
+def row_gram(x: Tensor) -> Tensor:
+    """Inner products of the rows of each factor: ``[modules, r, r]``, small where what it stands for is large."""
+    x = rearrange(x, "n r ... -> n r (...)")
+    return x @ x.mT
+
+
+def column_gram(x: Tensor) -> Tensor:
+    """Inner products of the columns of each matrix."""
+    return x.mT @ x
+
+
+def lora_row_norms(gram_of_a: Tensor, b: Tensor) -> Tensor:
     """Norms of the rows of ``b a``, ``[modules, out]``, through the rank x rank Gram matrix of ``a``."""
-    a = rearrange(a, "n r ... -> n r (...)")
     b = rearrange(b, "n o r ... -> n o (r ...)")
-    gram = einsum(a, a, "n r i, n s i -> n r s")
-    squares = reduce(einsum(b, gram, "n o r, n r s -> n o s") * b, "n o s -> n o", "sum")
+    squares = ((b @ gram_of_a) * b).sum(dim=2)
     return safe_sqrt(squares.clamp_min(0))
 
 
 def lora_factors(p: Factors, s: EmptyState, *, eta: Tensor | float) -> dict[str, Tensor]:
-    rows = 1 / (lora_row_norms(p["lora_a"], p["lora_b"]) + eta**-2).sqrt()
+    rows = 1 / (lora_row_norms(p.each("lora_a", row_gram), p["lora_b"]) + eta**-2).sqrt()
     return {"lora_a": rows.mean(1, keepdim=True), "lora_b": rows}
 
 
@@ -122,36 +131,40 @@ def lora_plus_lr_scale(ratio: Hyper, extra_patterns: Any = ()) -> GradientTransf
     )
 
 
-def square_norm(x: Tensor) -> Tensor:
-    """Squared Frobenius norm, ``[modules, 1]``."""
-    return reduce(x * x, "n ... -> n 1", "sum")
+def matrix_norm(x: Tensor) -> Tensor:
+    """Frobenius norm, ``[modules, 1]``."""
+    return norm(x).reshape(-1, 1)
 
 
-def product_square_norm(a: Tensor, b: Tensor) -> Tensor:
-    """Squared norm of ``a b`` without forming it: the inner product of two rank x rank Gram matrices."""
-    b = rearrange(b, "n r ... -> n r (...)")
-    left, right = einsum(a, a, "n o r, n o s -> n r s"), einsum(b, b, "n r i, n s i -> n r s")
-    return reduce(left * right, "n r s -> n 1", "sum").clamp_min(0)
+def norm_from_square(products: Tensor) -> Tensor:
+    """The root of the sum over all but the modules, ``[modules, 1]``; rounding may have made the sum negative."""
+    return safe_sqrt(total(products).reshape(-1, 1).clamp_min(0))
 
 
-def tucker_square_norm(t: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Squared norm of ``sum_ij t[i, j, ...] a[i, p] b[j, q]`` without forming it."""
-    t = rearrange(t, "n i j ... -> n i j (...)")
-    left, right = einsum(a, a, "n i p, n l p -> n i l"), einsum(b, b, "n j q, n m q -> n j m")
-    turned = einsum(einsum(t, left, "n i j k, n i l -> n l j k"), right, "n l j k, n j m -> n l m k")
-    return reduce(turned * t, "n l m k -> n 1", "sum").clamp_min(0)
+def product_norm(columns_of_a: Tensor, rows_of_b: Tensor) -> Tensor:
+    """Norm of ``a b`` without forming it: from the inner product of two rank x rank Gram matrices."""
+    return norm_from_square(columns_of_a * rows_of_b)
+
+
+def tucker_norm(t: Tensor, rows_of_a: Tensor, rows_of_b: Tensor) -> Tensor:
+    """Norm of ``sum_ij t[i, j, ...] a[i, p] b[j, q]`` without forming it, from the Gram matrices of ``a`` and ``b``."""
+    t = rearrange(t, "n i j ... -> n (...) i j")
+    return norm_from_square((rows_of_a[:, None] @ t @ rows_of_b[:, None]) * t)
+
+
+def side_norm(p: Factors, side: str) -> Tensor:
+    """Norm of ``lokr_w1`` or ``lokr_w2``, from whatever factors a module has of it."""
+    if side in p:
+        return p.each(side, matrix_norm)
+    a, b = f"{side}_a", f"{side}_b"
+    if side == "lokr_w2" and "lokr_t2" in p:
+        return tucker_norm(p["lokr_t2"], p.each(a, row_gram), p.each(b, row_gram))
+    return product_norm(p.each(a, column_gram), p.each(b, row_gram))
 
 
 def lokr_norm(p: Factors) -> Tensor:
-    """``norm(w1) norm(w2)``, which is the norm of their Kronecker product, from whatever factors a module has."""
-    w1 = square_norm(p["lokr_w1"]) if "lokr_w1" in p else product_square_norm(p["lokr_w1_a"], p["lokr_w1_b"])
-    if "lokr_w2" in p:
-        w2 = square_norm(p["lokr_w2"])
-    elif "lokr_t2" in p:
-        w2 = tucker_square_norm(p["lokr_t2"], p["lokr_w2_a"], p["lokr_w2_b"])
-    else:
-        w2 = product_square_norm(p["lokr_w2_a"], p["lokr_w2_b"])
-    return safe_sqrt(w1) * safe_sqrt(w2)
+    """``norm(w1) norm(w2)``, which is the norm of their Kronecker product."""
+    return side_norm(p, "lokr_w1") * side_norm(p, "lokr_w2")
 
 
 class LokrLrScaleState(NamedTuple):

@@ -1,0 +1,148 @@
+"""Pieces: consecutive rows of a column that fit a cache, and the room where their tensors are brought together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core import State
+from ..layout import Column
+from ..state import entries
+from .rows import Rows
+
+PIECE = 2**17
+"""Elements of a piece: parameter, gradient and moments of this size stay in a core's cache between the passes."""
+
+KEY = "\n"
+"""The key of the only column that the function of a piece sees."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Piece:
+    """Some rows of a column: their parameters, the views of their state, and where they are gathered.
+
+    ``shape`` is that of one row as the formulas see it: flat where no formula looks at dimensions. ``params_room`` and
+    ``grads_room`` are None for a tensor that stands alone, which is used where it lies.
+    """
+
+    column: Column
+    rows: slice
+    shape: Shape
+    params: list[Tensor]
+    state: State
+    params_room: Tensor | None = None
+    grads_room: Tensor | None = None
+    landed: list[Tensor] = field(default_factory=list)
+    program: Callable[..., Any] | None = None
+    slots: Any = None
+
+    def __post_init__(self) -> None:
+        self.kept = [tensor for _, tensor in entries(self.state)]
+        """The tensors of the state, in order."""
+
+    def gather(self, room: Tensor, tensors: list[Tensor]) -> Tensor:
+        """Tensors of this piece, side by side in the room."""
+        torch.stack(tensors, out=room.view(len(tensors), *self.column.shape))
+        return room
+
+    def scatter(self, missing: list[int]) -> None:
+        """What landed in the room, back into the parameters that had a gradient."""
+        params, landed = self.params, self.landed
+        if missing:
+            there = sorted(set(range(len(params))) - set(missing))
+            params, landed = [params[i] for i in there], [landed[i] for i in there]
+        torch._foreach_copy_(params, landed)
+
+
+class Room:
+    """Memory that all pieces of a device and dtype share, one after the other."""
+
+    def __init__(self) -> None:
+        self._room: dict[tuple[torch.dtype, torch.device, str], Tensor] = {}
+
+    def take(self, column: Column, size: int, use: str) -> Tensor:
+        """``size`` elements; those for different uses do not overlap."""
+        place = column.dtype, column.device, use
+        if place not in self._room or self._room[place].numel() < size:
+            self._room[place] = torch.empty(max(size, PIECE), dtype=column.dtype, device=column.device)
+        return self._room[place][:size]
+
+
+class GatheredRows:
+    """The parameters of a column as modules' formulas ask for them: some rows, or a statistic of each row."""
+
+    def __init__(self, rows: Rows, column: Column, room: Room) -> None:
+        self._params = [rows.params[name] for name in column.names]
+        self._column = column
+        self._room = room
+        self._statistics: dict[Callable[[Tensor], Tensor], Tensor] = {}
+
+    def forget(self) -> None:
+        """The parameters have changed."""
+        self._statistics.clear()
+
+    def __getitem__(self, rows: slice | list[int]) -> Tensor:
+        wanted = self._params[rows] if isinstance(rows, slice) else [self._params[row] for row in rows]
+        if len(wanted) == 1:
+            return wanted[0].detach().to(self._column.dtype)[None]
+        like = len(wanted), *self._column.shape
+        # a formula sees one stack of a role at a time, so stacks of other roles are safe
+        place = self._room.take(self._column, math.prod(like), self._column.role)
+        return torch.stack(wanted, out=place.view(like))
+
+    def each(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
+        """Of all rows, piece by piece."""
+        if statistic not in self._statistics:
+            height = rows_per_piece(self._column)
+            parts = [statistic(self[at : at + height]) for at in range(0, len(self._params), height)]
+            self._statistics[statistic] = torch.cat(parts)
+        return self._statistics[statistic]
+
+
+def rows_per_piece(column: Column) -> int:
+    return max(1, PIECE // max(1, math.prod(column.shape)))
+
+
+def cut(rows: Rows, shapes: Mapping[str, Shape], shared: set[int], room: Room) -> Iterator[Piece]:
+    """The pieces of all columns.
+
+    Args:
+        rows: the columns.
+        shapes: column key -> the shape that formulas see a row in.
+        shared: ids of states that pieces have no part in.
+        room: where they are gathered.
+    """
+    for column in rows.layout.columns:
+        shape = shapes[column.key]
+        height = rows_per_piece(column)
+        for start in range(0, len(column.names), height):
+            at = slice(start, min(start + height, len(column.names)))
+            params = [rows.params[name] for name in column.names[at]]
+            piece = Piece(column, at, shape, params, _state_of(rows.state, column.key, at, shape, shared))
+            if len(params) > 1 or column.shape == () or params[0].dtype != column.dtype:
+                size = len(params) * math.prod(shape)
+                piece.params_room = room.take(column, size, "params").view(len(params), *shape)
+                piece.grads_room = room.take(column, size, "grads").view(len(params), *shape)
+                piece.landed = list(piece.params_room.view(len(params), *column.shape).unbind(0))
+            yield piece
+
+
+def _state_of(state: State, key: str, rows: slice, shape: Shape, shared: set[int]) -> State:
+    """The rows of one column of a state, as views in the same structure; nothing of states that are ``shared``."""
+    if isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()):
+        if key not in state:
+            return {}
+        part = state[key][rows]
+        return {KEY: part.view(part.shape[0], *shape) if part.ndim > 1 else part}
+    if isinstance(state, dict):
+        return {name: _state_of(inner, key, rows, shape, shared) for name, inner in state.items()}
+    if id(state) in shared:
+        return type(state)(*({} for _ in state))
+    return type(state)(*(_state_of(inner, key, rows, shape, shared) for inner in state))

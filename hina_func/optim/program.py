@@ -1,0 +1,95 @@
+"""Programs: the step of a piece as machine code, captured once and good for any number and length of rows.
+
+A function of tensors is traced with symbolic sizes and given to torch's compiler as a graph, so that nothing is looked
+at before a call and nothing is ever compiled again. What is one number per row is computed once per row: left to
+itself, the compiler would compute it again, powers and all, for every vector of the row's elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+aten = torch.ops.aten
+
+torch.library.define("hina_func::once", "(Tensor x) -> Tensor")
+torch.library.impl("hina_func::once", "CompositeExplicitAutograd", torch.clone)
+once = torch.ops.hina_func.once.default
+"""The value of its argument, which a compiler must store where it could compute it anew at each use."""
+
+
+def can_compile() -> bool:
+    """Whether this torch takes a graph without a function around it (2.8 and later)."""
+    return hasattr(torch._inductor, "standalone_compile")
+
+
+def compiled(function: Callable[..., Sequence[Tensor]], example: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+    """``function`` of tensors, which it may write to, as machine code.
+
+    Args:
+        function: takes and returns tensors; must not depend on their values or, by branching, on their sizes.
+        example: arguments of the right dtypes, devices and numbers of dimensions. A dimension of 1 stays 1, and two
+            dimensions of the same size stay equal; all others are free.
+            What the compiler finds best for the sizes of the example it does for all; its cache on disk takes no
+            notice of them, so that they are part of the code.
+    """
+    _register_lowering()
+    graph_module = make_fx(function, tracing_mode="symbolic")(*example)
+    if example[0].device.type == "cpu":
+        compute_rows_once(graph_module.graph)
+        graph_module.recompile()
+    program: Callable[..., Sequence[Tensor]] = torch._inductor.standalone_compile(graph_module, list(example))
+    return program
+
+
+def compute_rows_once(graph: fx.Graph) -> None:
+    """Store what is one number per row, in the dtype of the elements, where elements are computed from it."""
+    stored: dict[tuple[fx.Node, torch.dtype], fx.Node] = {}
+    for node in list(graph.nodes):
+        value = node.meta.get("val")
+        if node.op != "call_function" or not isinstance(value, Tensor) or not _has_elements(value):
+            continue
+        for source in node.all_input_nodes:
+            number = source.meta.get("val")
+            if not isinstance(number, Tensor) or _has_elements(number):
+                continue
+            dtype = value.dtype if number.is_floating_point() and value.is_floating_point() else number.dtype
+            if source.op == "placeholder" and number.dtype == dtype:
+                continue
+            if (source, dtype) not in stored:
+                stored[source, dtype] = _stored(graph, source, dtype)
+            node.replace_input_with(source, stored[source, dtype])
+
+
+def _has_elements(value: Tensor) -> bool:
+    return value.ndim > 1 and any(size != 1 for size in value.shape[1:])
+
+
+def _stored(graph: fx.Graph, source: fx.Node, dtype: torch.dtype) -> fx.Node:
+    value = source.meta["val"]
+    after = source if source.op != "placeholder" else [node for node in graph.nodes if node.op == "placeholder"][-1]
+    kept = source
+    if value.dtype != dtype:
+        value = value.to(dtype)
+        with graph.inserting_after(after):
+            kept = after = graph.call_function(torch.ops.prims.convert_element_type.default, (source, dtype))
+        kept.meta["val"] = value
+    with graph.inserting_after(after):
+        kept = graph.call_function(once, (kept,))
+    kept.meta["val"] = value
+    return kept
+
+
+def _register_lowering() -> None:
+    from torch._inductor import lowering
+
+    if once not in lowering.lowerings:
+
+        @lowering.register_lowering(once, type_promotion_kind=None)
+        def store(x: Any) -> Any:
+            x.realize()
+            return x
