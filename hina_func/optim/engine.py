@@ -19,7 +19,7 @@ from ..layout import Column, Layout, Place, Table
 from ..link import Context, Link
 from ..state import entries, map_state
 from .numbers import Numbers, Slot, unpacked
-from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut
+from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut, rows_per_piece
 from .program import compiled
 from .rows import Rows
 
@@ -222,7 +222,7 @@ def _in_parts(layout: Layout) -> Layout:
 def _parts(table: Table, columns: Mapping[str, Column]) -> Iterator[Table]:
     places = table.places
     modules = next(place.stop - place.start for place in places.values())
-    height = max(1, 4 * PIECE // max(1, sum(math.prod(columns[place.key].shape) for place in places.values())))
+    height = min(rows_per_piece(columns[place.key].shape) for place in places.values())
     for start in range(0, modules, height):
         stop = min(start + height, modules)
         parts = {role: Place(at.key, at.start + start, at.start + stop) for role, at in places.items()}

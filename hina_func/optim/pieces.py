@@ -100,14 +100,16 @@ class GatheredRows:
     def each(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
         """Of all rows, piece by piece."""
         if statistic not in self._statistics:
-            height = rows_per_piece(self._column)
+            height = rows_per_piece(self._column.shape)
             parts = [statistic(self[at : at + height]) for at in range(0, len(self._params), height)]
             self._statistics[statistic] = torch.cat(parts)
         return self._statistics[statistic]
 
 
-def rows_per_piece(column: Column) -> int:
-    return max(1, PIECE // max(1, math.prod(column.shape)))
+def rows_per_piece(shape: Shape) -> int:
+    """How many rows make a piece; from a quarter of one on a row stands alone, as gathering costs more than a call."""
+    rows = PIECE // max(1, math.prod(shape))
+    return rows if rows >= 4 else 1
 
 
 def cut(rows: Rows, shapes: Mapping[str, Shape], shared: set[int], room: Room) -> Iterator[Piece]:
@@ -121,7 +123,7 @@ def cut(rows: Rows, shapes: Mapping[str, Shape], shared: set[int], room: Room) -
     """
     for column in rows.layout.columns:
         shape = shapes[column.key]
-        height = rows_per_piece(column)
+        height = rows_per_piece(column.shape)
         for start in range(0, len(column.names), height):
             at = slice(start, min(start + height, len(column.names)))
             params = [rows.params[name] for name in column.names[at]]
