@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -84,7 +84,7 @@ class Accumulate(Around):
                 emits[key] = emits[key] & torch.tensor(here, device=column.device)
             steps[key] = torch.where(emits[key], 0, step + 1)
         ready = {key: torch.where(_over(emits[key], mean), mean, 0) for key, mean in means.items()}
-        seen = replace(ctx, grads={**ctx.grads, **ready})
+        seen = ctx._replace(grads={**ctx.grads, **ready})
         new, inner = self.links[0][1].update({**u, **ready}, state.inner, seen.enter(".inner"))
         emitted = torch.stack([emit.any() for emit in emits.values()]).any()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from .core import Columns, Hyper, Hyperparam, State
 from .layout import Column, Labels, Layout, LeafSpec, is_column_key
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What a link sees beside the update: parameters, gradients (what masks compare with), hyperparameters, extras.
 
     ``missing`` names the parameters without a gradient, whose rows are zero; ``path`` is the link's place in its chain,
@@ -24,19 +23,19 @@ class Context:
     layout: Layout
     params: Columns | None
     grads: Columns
-    hyperparams: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    hyperparams: Mapping[str, Any] = MappingProxyType({})
+    extra: Mapping[str, Any] = MappingProxyType({})
     missing: frozenset[str] = frozenset()
     path: str = ""
-    factors: Mapping[str, Columns] = field(default_factory=dict)
+    factors: Mapping[str, Columns] = MappingProxyType({})
 
     def enter(self, name: str) -> Context:
         """The context of the link called ``name`` inside this one."""
-        return replace(self, path=f"{self.path}/{name}")
+        return self._replace(path=f"{self.path}/{name}")
 
     def part(self, label: Hashable) -> Context:
         """The context of the columns that carry ``label`` here."""
-        return replace(self, layout=self.layout.part(self.path, label))
+        return self._replace(layout=self.layout.part(self.path, label))
 
     def param(self, column: Column) -> Tensor:
         assert self.params is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -153,7 +153,7 @@ class WithGradient(Around):
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         (_, first), (_, then) = self.links
         grads, first_state = first.update(u, state.first, ctx.enter("first"))
-        seen = replace(ctx, grads=grads)
+        seen = ctx._replace(grads=grads)
         u, then_state = then.update(grads, state.then, seen.enter(".then"))
         return u, WithGradientState(first_state, then_state)
 

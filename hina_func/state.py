@@ -27,6 +27,14 @@ def map_state(f: Callable[..., Tensor], state: State, *others: State) -> State:
     return _map(f, Entry(_own_name(state), "", ""), state, others)
 
 
+def tensors_of(state: State) -> list[Tensor]:
+    """Every tensor of a state, in the order of `entries`."""
+    if isinstance(state, Tensor):
+        return [state]
+    branches = state.values() if isinstance(state, dict) else state
+    return [tensor for branch in branches for tensor in tensors_of(branch)]
+
+
 def entries(state: State) -> Iterator[tuple[Entry, Tensor]]:
     """Every tensor of a state and where it stands, in a stable order."""
     found: list[tuple[Entry, Tensor]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -13,3 +14,13 @@ settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--compile-all", action="store_true", help="compile every transform of the catalog, not a few")
+
+
+@pytest.fixture(params=["columns", "one by one"])
+def execution(request: pytest.FixtureRequest) -> str:
+    """How the contract suite runs a transform."""
+    return request.param

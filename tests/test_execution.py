@@ -11,8 +11,13 @@ from torch import Tensor
 
 import hina_func as hf
 from hina_func.border import link_of
+from hina_func.links import as_whole
 from hina_func.optim import engine, pieces
+from hina_func.optim.fused import as_adamw
 from hina_func.optim.program import compiled as compiled_program
+
+COMPILED = ("scale_by_adopt_tam", "lora_lr_scale")
+"""A sample, as every one takes a while; ``--compile-all`` compiles the others too."""
 
 torch_rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
@@ -28,13 +33,10 @@ def give(params: dict[str, torch.nn.Parameter], step: int, missing: tuple[str, .
     return grads
 
 
-@torch_rows
-@pytest.mark.parametrize("piece", [1, 7, 2**17])
-def test_the_adapter_takes_the_functional_step(row, piece, monkeypatch):
-    """Whatever the size of the pieces, with gradients missing now and then."""
-    monkeypatch.setattr(pieces, "PIECE", piece)
-    params, tx = leaves(), row.build()
-    optimizer = hf.Optimizer(params, tx)
+def takes_the_functional_step(tx, compile: bool, tolerance: float) -> None:
+    """With gradients missing now and then."""
+    params = leaves()
+    optimizer = hf.Optimizer(params, tx, compile=compile)
     plain = {name: p.detach().clone() for name, p in params.items()}
     state = tx.init(plain)
     for step in range(4):
@@ -43,7 +45,56 @@ def test_the_adapter_takes_the_functional_step(row, piece, monkeypatch):
         updates, state = tx.update(grads, state, plain)
         plain = hf.apply_updates(plain, updates)
         for name, param in params.items():
-            torch.testing.assert_close(param.detach(), plain[name], rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(param.detach(), plain[name], rtol=tolerance, atol=tolerance)
+
+
+@torch_rows
+@pytest.mark.parametrize("piece", [1, 7, 2**17])
+def test_the_adapter_takes_the_functional_step(row, piece, monkeypatch):
+    """Whatever the size of the pieces."""
+    monkeypatch.setattr(pieces, "PIECE", piece)
+    takes_the_functional_step(row.build(), compile=False, tolerance=1e-12)
+
+
+@torch_rows
+@pytest.mark.compile
+def test_the_compiled_adapter_takes_the_functional_step(row, pytestconfig):
+    if row.name not in COMPILED and not pytestconfig.getoption("--compile-all"):
+        pytest.skip("compiled with --compile-all only")
+    takes_the_functional_step(row.build(), compile=True, tolerance=1e-12)
+
+
+ADAMW = {
+    "Adam": (hf.scale_by_adam(0.8, 0.9, 1e-3), hf.scale_by_learning_rate(0.1)),
+    "AdamW": (hf.scale_by_adam(), hf.add_decayed_weights(hf.Hyperparam("wd", 0.1)), hf.scale_by_learning_rate(0.1)),
+}
+
+
+@pytest.mark.parametrize("links", ADAMW.values(), ids=ADAMW)
+def test_torchs_kernel_takes_the_step_of_a_chain_that_is_adamw(links):
+    tx = hf.chain(*links)
+    assert as_adamw(as_whole(link_of(tx))) is not None
+    takes_the_functional_step(tx, compile="auto", tolerance=1e-12)
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        (hf.scale_by_adam(nesterov=True), hf.scale_by_learning_rate(0.1)),
+        (hf.scale_by_adam(debias="step"), hf.scale_by_learning_rate(0.1)),
+        (hf.scale_by_adam(eps_root=0.1), hf.scale_by_learning_rate(0.1)),
+        (hf.scale_by_adam(), hf.scale_by_learning_rate(0.1), hf.add_decayed_weights(0.1)),
+        (hf.scale_by_adam(), hf.scale_by_learning_rate(hf.linear_schedule(0.1, 0.2, 3))),
+        (hf.scale_by_adam(), hf.cautious_mask(), hf.scale_by_learning_rate(0.1)),
+        (hf.scale_by_adam(), hf.scale_by_learning_rate(0.1, flip_sign=False)),
+        (hf.masked(hf.scale_by_adam(), lambda name, x: x.ndim > 1), hf.scale_by_learning_rate(0.1)),
+    ],
+    ids=["nesterov", "debias", "eps_root", "order", "schedule", "mask", "uphill", "masked"],
+)
+def test_a_chain_that_is_nearly_adamw_runs_as_it_is_written(links):
+    tx = hf.chain(*links)
+    assert as_adamw(as_whole(link_of(tx))) is None
+    takes_the_functional_step(tx, compile="auto", tolerance=1e-12)
 
 
 def test_a_transposed_or_channels_last_parameter_takes_the_same_step():

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core import Columns, State
 from ..layout import Column, Layout, Place, Table
 from ..link import Context, Link
-from ..state import entries, map_state
+from ..state import map_state, tensors_of
 from .numbers import Numbers, Slot, unpacked
 from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut, rows_per_piece
 from .program import compiled
@@ -52,8 +52,8 @@ class Engine:
         self._steps: dict[tuple[str, Shape], Step] = {}
         self._programs: dict[Any, Callable[..., Any]] = {}
 
-    def step(self, hyperparams: Mapping[str, Any]) -> None:
-        """One update of every parameter that has a gradient."""
+    def step(self, grads: Sequence[Tensor | None], hyperparams: Mapping[str, Any]) -> None:
+        """One update with these gradients, in the order of the rows' parameters."""
         factors = self._factors(hyperparams)
         if not self.pieces:
             shared = {id(_state_at(self.rows.state, path)) for path, _ in self.modules}
@@ -61,7 +61,7 @@ class Engine:
             self.pieces = list(cut(self.rows, shapes, shared, self.room))
         numbers = Numbers(hyperparams)
         for piece in self.pieces:
-            self._step(piece, numbers, factors)
+            self._step(piece, [grads[i] for i in piece.places], numbers, factors)
 
     def _factors(self, hyperparams: Mapping[str, Any]) -> dict[str, Columns]:
         """Path of a module rule -> what it multiplies the rows of each column with."""
@@ -82,8 +82,7 @@ class Engine:
         first = {f[column.key].shape[1] for f in factors.values() if column.key in f} - {1}
         return (*first, math.prod(column.shape) // math.prod(first))
 
-    def _step(self, piece: Piece, numbers: Numbers, factors: Mapping[str, Columns]) -> None:
-        grads: list[Any] = [param.grad for param in piece.params]
+    def _step(self, piece: Piece, grads: list[Any], numbers: Numbers, factors: Mapping[str, Columns]) -> None:
         missing = [i for i, grad in enumerate(grads) if grad is None]
         if len(missing) == len(grads):
             return
@@ -168,13 +167,13 @@ def _step_of(link: Link, column: Column, shape: Shape) -> Step:
         ctx = Context(layout, {KEY: param}, {KEY: grad}, hyperparams, {}, frozenset(), "", factors)
         updates, new = link.update({KEY: grad}, state, ctx)
         # What is overwritten may be part of the result: a state that moves along, an update that is a state.
-        olds = {entry[:2]: old for entry, old in entries(state)}
-        overwritten = [param, *olds.values()]
-        changed = {entry[:2]: x for entry, x in entries(new) if x is not olds[entry[:2]]}
-        fresh = {place: _kept(x, overwritten) for place, x in changed.items()}
+        olds = tensors_of(state)
+        overwritten = [param, *olds]
+        changed = [(old, x) for old, x in zip(olds, tensors_of(new), strict=True) if x is not old]
+        fresh = [(old, _kept(x, overwritten)) for old, x in changed]
         move = _kept(updates[KEY], overwritten)
-        for place, after in fresh.items():
-            olds[place].copy_(after)
+        for old, after in fresh:
+            old.copy_(after)
         param.add_(move)
 
     return step
@@ -223,6 +222,7 @@ def _parts(table: Table, columns: Mapping[str, Column]) -> Iterator[Table]:
     places = table.places
     modules = next(place.stop - place.start for place in places.values())
     height = min(rows_per_piece(columns[place.key].shape) for place in places.values())
+    height *= 1 if height == 1 else 4
     for start in range(0, modules, height):
         stop = min(start + height, modules)
         parts = {role: Place(at.key, at.start + start, at.start + stop) for role, at in places.items()}

@@ -47,6 +47,8 @@ def as_adamw(link: Link) -> AdamW | None:
     adam, rate = (adam_leaf, {"nesterov": False, "debias": "moments"}), (scale_leaf, {"sign": -1.0})
     if formulas not in ([adam, rate], [adam, (decay_leaf, {}), rate]) or hypers["eps_root"] != 0.0:
         return None
+    if any(callable(hyper) for hyper in hypers.values()):
+        return None  # a schedule counts the updates of each parameter
     return AdamW(hypers["b1"], hypers["b2"], hypers["eps"], hypers.get("weight_decay", 0.0), hypers["step_size"])
 
 
@@ -75,8 +77,8 @@ class FusedAdamW:
         facts = {(column.dtype, column.device) for column in self._columns}
         self._alike = len(facts | {(param.dtype, param.device) for param in rows.params.values()}) == 1
 
-    def step(self, hyperparams: Mapping[str, Any]) -> bool:
-        """One update of every parameter that has a gradient.
+    def step(self, grads: Sequence[Tensor | None], hyperparams: Mapping[str, Any]) -> bool:
+        """One update with these gradients, in the order of the rows' parameters.
 
         Returns:
             False, with nothing done, where the kernel does not do: it knows one number for all, and on a CPU it is
@@ -85,7 +87,7 @@ class FusedAdamW:
         values = self.numbers.values(hyperparams)
         if values is None or not self._alike:
             return False
-        rows, given = self._rows, [param.grad for param in self._rows[0]]
+        rows, given = self._rows, list(grads)
         there = [i for i, grad in enumerate(given) if grad is not None]
         missing = len(there) < len(given)
         if missing:

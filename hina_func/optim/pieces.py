@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core import State
 from ..layout import Column
-from ..state import entries
+from ..state import tensors_of
 from .rows import Rows
 
 PIECE = 2**17
@@ -28,13 +28,15 @@ Shape = tuple[int, ...]
 class Piece:
     """Some rows of a column: their parameters, the views of their state, and where they are gathered.
 
-    ``shape`` is that of one row as the formulas see it: flat where no formula looks at dimensions. ``params_room`` and
-    ``grads_room`` are None for a tensor that stands alone, which is used where it lies.
+    ``places`` are those of the parameters among all rows'. ``shape`` is that of one row as the formulas see it: flat
+    where no formula looks at dimensions. ``params_room`` and ``grads_room`` are None for a tensor that stands alone,
+    which is used where it lies.
     """
 
     column: Column
     rows: slice
     shape: Shape
+    places: list[int]
     params: list[Tensor]
     state: State
     params_room: Tensor | None = None
@@ -44,7 +46,7 @@ class Piece:
     slots: Any = None
 
     def __post_init__(self) -> None:
-        self.kept = [tensor for _, tensor in entries(self.state)]
+        self.kept = tensors_of(self.state)
         """The tensors of the state, in order."""
 
     def gather(self, room: Tensor, tensors: list[Tensor]) -> Tensor:
@@ -121,13 +123,16 @@ def cut(rows: Rows, shapes: Mapping[str, Shape], shared: set[int], room: Room) -
         shared: ids of states that pieces have no part in.
         room: where they are gathered.
     """
+    place = {name: i for i, name in enumerate(rows.params)}
     for column in rows.layout.columns:
         shape = shapes[column.key]
         height = rows_per_piece(column.shape)
         for start in range(0, len(column.names), height):
             at = slice(start, min(start + height, len(column.names)))
-            params = [rows.params[name] for name in column.names[at]]
-            piece = Piece(column, at, shape, params, _state_of(rows.state, column.key, at, shape, shared))
+            names = column.names[at]
+            params = [rows.params[name] for name in names]
+            places = [place[name] for name in names]
+            piece = Piece(column, at, shape, places, params, _state_of(rows.state, column.key, at, shape, shared))
             if len(params) > 1 or column.shape == () or params[0].dtype != column.dtype:
                 size = len(params) * math.prod(shape)
                 piece.params_room = room.take(column, size, "params").view(len(params), *shape)

@@ -62,12 +62,15 @@ class Runner:
         hyperparams = self._hyperparams(rows, groups)
         if self.adamw is not None and self.fused is None:
             self.fused = FusedAdamW(self.adamw, rows)
-        if self.fused is not None and self.fused.step(hyperparams):
+        given = grads
+        if len(rows.params) < len(grads):
+            given = [grad for name, grad in zip(self.named, grads, strict=True) if name in rows.params]
+        if self.fused is not None and self.fused.step(given, hyperparams):
             return
         if self.engine is None and self.link.columnwise():
             self.engine = Engine(self.link, rows, self._compiles(rows))
         if self.engine is not None:
-            self.engine.step(hyperparams)
+            self.engine.step(given, hyperparams)
         else:
             self._step_whole_tree(rows, dict(zip(self.named, grads, strict=True)), hyperparams)
 
