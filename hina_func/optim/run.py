@@ -18,12 +18,13 @@ from ..state import freeze_rows
 from .engine import Engine
 from .fused import FusedAdamW, as_adamw
 from .naming import group_names
+from .program import can_compile
 from .rows import ParamState, Rows, by_column
 
 logger = logging.getLogger("hina_func")
 
-WORTH_COMPILING = 2**22
-"""Elements from which a compiled step has earned its compilation back within a few hundred steps."""
+WORTH_COMPILING = 2**21
+"""Elements from which a compiled step earns its compilation back within some hundred steps."""
 
 
 def _layout(grad: Tensor | None) -> torch.layout | None:
@@ -143,10 +144,11 @@ class Runner:
         on_cpu = all(param.device.type == "cpu" for param in rows.params.values())
         if self.compile == "auto" and (size < WORTH_COMPILING or not on_cpu):
             return False
-        if on_cpu and not shutil.which("g++"):
-            logger.warning(
-                "hina_func runs uncompiled, in eager columns: there is no C++ compiler (g++) on this machine"
-            )
+        without = "there is no C++ compiler (g++) on this machine" if on_cpu and not shutil.which("g++") else ""
+        if not can_compile():
+            without = f"compiling needs torch 2.8, this is {torch.__version__}"
+        if without:
+            logger.warning("hina_func runs uncompiled, in eager columns: %s", without)
             return False
         logger.info("hina_func compiles its step for %d parameters of %d elements", len(rows.params), size)
         return True

@@ -100,6 +100,7 @@ def spd_penalty(
 
     Source: Tian et al., "Rethinking Weight Decay for Robust Fine-Tuning", arXiv 2411.01713; the HinaAdamW LoKr guide.
 
+    >>> import torch
     >>> params = {"w": torch.tensor([3.0, 4.0])}
     >>> tx = spd_penalty(1.0, anchor="zero")
     >>> outward, grads = {"w": torch.tensor([3.0, 4.0])}, {"w": torch.tensor([1.0, 0.0])}
