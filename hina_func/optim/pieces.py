@@ -94,6 +94,8 @@ class GatheredRows:
         wanted = self._params[rows] if isinstance(rows, slice) else [self._params[row] for row in rows]
         if len(wanted) == 1:
             return wanted[0].detach().to(self._column.dtype)[None]
+        if isinstance(rows, list):
+            return torch.stack(wanted).to(self._column.dtype)
         like = len(wanted), *self._column.shape
         # a formula sees one stack of a role at a time, so stacks of other roles are safe
         place = self._room.take(self._column, math.prod(like), self._column.role)

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-aten = torch.ops.aten
-
 torch.library.define("hina_func::once", "(Tensor x) -> Tensor")
 torch.library.impl("hina_func::once", "CompositeExplicitAutograd", torch.clone)
 once = torch.ops.hina_func.once.default
@@ -33,9 +31,8 @@ def compiled(function: Callable[..., Sequence[Tensor]], example: Sequence[Tensor
     Args:
         function: takes and returns tensors; must not depend on their values or, by branching, on their sizes.
         example: arguments of the right dtypes, devices and numbers of dimensions. A dimension of 1 stays 1, and two
-            dimensions of the same size stay equal; all others are free.
-            What the compiler finds best for the sizes of the example it does for all; its cache on disk takes no
-            notice of them, so that they are part of the code.
+            dimensions of the same size stay equal; all others are free. What the compiler finds best for these sizes
+            it does for all. Its cache on disk takes no notice of them: programs that differ in them alone are one.
     """
     _register_lowering()
     graph_module = make_fx(function, tracing_mode="symbolic")(*example)
