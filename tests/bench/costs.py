@@ -51,7 +51,8 @@ def live_bytes(device: str) -> int:
     if device == "cuda":
         torch.cuda.synchronize()
         return torch.cuda.memory_allocated()
-    found = (x for x in gc.get_objects() if type(x) in (Tensor, Parameter) and x.device.type == device)
+    tensors = (x for x in gc.get_objects() if type(x) in (Tensor, Parameter))
+    found = (x for x in tensors if x.device.type == device and x.layout == torch.strided)
     storages = {storage.data_ptr(): storage.nbytes() for storage in (x.untyped_storage() for x in found)}
     return sum(storages.values())
 
