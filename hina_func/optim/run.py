@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
-from operator import is_
+from collections.abc import Mapping, Set
+from itertools import repeat
+from operator import attrgetter, is_, is_not
 from typing import Any
 
 import torch
@@ -27,8 +28,7 @@ WORTH_COMPILING = 2**21
 """Elements from which a compiled step earns its compilation back within some hundred steps."""
 
 
-def _layout(grad: Tensor | None) -> torch.layout | None:
-    return None if grad is None else grad.layout
+_layout = attrgetter("layout")
 
 
 class Runner:
@@ -53,11 +53,14 @@ class Runner:
         """One update, in place, of every parameter that has a gradient."""
         self._meet(groups)
         grads = [param.grad for param in self.params]
-        there = {name for name, grad in zip(self.named, grads, strict=True) if grad is not None}
-        if not there:
+        present = grads if all(map(is_not, grads, repeat(None))) else [grad for grad in grads if grad is not None]
+        if not present:
             return
-        if set(map(_layout, grads)) - {None} != {torch.strided}:
-            sparse = next(name for name in self.named if _layout(self.named[name].grad) not in (None, torch.strided))
+        there: Set[str] = self.named.keys()
+        if len(present) < len(grads):
+            there = {name for name, grad in zip(self.named, grads, strict=True) if grad is not None}
+        if set(map(_layout, present)) != {torch.strided}:
+            sparse = next(name for name in there if _layout(self.named[name].grad) != torch.strided)
             raise RuntimeError(f"hina_func does not support sparse gradients; the gradient of {sparse!r} is sparse")
         rows = self._rows_for(there, state)
         hyperparams = self._hyperparams(rows, groups)
@@ -100,7 +103,7 @@ class Runner:
     def _forget(self) -> None:
         self.rows, self.engine, self.fused = None, None, None
 
-    def _rows_for(self, there: set[str], state: dict[Tensor, ParamState]) -> Rows:
+    def _rows_for(self, there: Set[str], state: dict[Tensor, ParamState]) -> Rows:
         """The columns of every parameter that was or may be updated, and of the frozen factors of adapters."""
         if self.rows is not None:
             known = self.rows.params
