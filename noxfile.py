@@ -69,6 +69,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def clients(session: nox.Session) -> None:
+    """Optimizers in the hands of real clients: sd-scripts' way, LyCORIS, PEFT, Trainer, Accelerate."""
+    install(session, "-e", ".[test,clients]")
+    session.run("pytest", "--all-clients", "tests/test_clients.py", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """The source archive and the wheel, checked and imported from a clean environment."""
     session.install(*EXTRAS["build"])

@@ -19,6 +19,7 @@ from .compose import (
 from .core import EmptyState, GradientTransformation, Hyperparam
 from .optim.hina import HinaAdamW, presets
 from .optim.optimizer import Optimizer
+from .optim.saving import load_checkpoint, save_checkpoint
 from .recipes import hina_adamw
 from .roles import ADAPTER_ROLES, ROLES
 from .schedules import (
@@ -85,6 +86,7 @@ __all__ = [
     "identity",
     "join_schedules",
     "linear_schedule",
+    "load_checkpoint",
     "load_named_state",
     "lokr_lr_scale",
     "lora_lr_scale",
@@ -99,6 +101,7 @@ __all__ = [
     "piecewise_constant_schedule",
     "polynomial_schedule",
     "presets",
+    "save_checkpoint",
     "scale",
     "scale_by_adam",
     "scale_by_adatam",

@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+collect_ignore = ["clients"]
+"""Scripts, run in processes of their own."""
+
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("thorough", max_examples=2000, deadline=None)
@@ -18,6 +21,8 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--compile-all", action="store_true", help="compile every transform of the catalog, not a few")
+    parser.addoption("--kills", type=int, default=10, help="how often a training is killed while it saves")
+    parser.addoption("--all-clients", action="store_true", help="drive every client, for which nox -s clients installs")
 
 
 @pytest.fixture(params=["columns", "one by one"])

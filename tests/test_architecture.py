@@ -49,7 +49,7 @@ FLOORS = (
     ("optim.checkpoint", "optim.engine", "optim.fused"),
     ("optim.run",),
     ("optim.optimizer",),
-    ("optim.hina",),
+    ("optim.hina", "optim.saving"),
     ("__init__",),
     ("demo",),
     ("__main__",),
@@ -122,10 +122,8 @@ def test_imports_are_seen_for_what_they_are():
 
 @house
 def test_a_file_needs_nothing_beside_torch_and_einops(name):
-    if name == "demo":
-        assert third_party(name) - {"lycoris", "sklearn", "matplotlib"} <= {"torch", "einops"}
-    else:
-        assert third_party(name) <= {"torch", "einops"}
+    more = {"demo": {"lycoris", "sklearn", "matplotlib"}, "optim.saving": {"safetensors"}}
+    assert third_party(name) <= {"torch", "einops", *more.get(name, ())}
 
 
 @house

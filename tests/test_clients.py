@@ -1,0 +1,38 @@
+"""Optimizers used the way real clients use them: the scripts in ``clients``, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLIENTS = Path(__file__).parent / "clients"
+ROOT = CLIENTS.parent.parent
+
+QUICK = ("torch_contract", "state_dict_resume", "amp_gradscaler")
+"""Scripts that need nothing but torch and take seconds."""
+
+OTHERS = ("optim_info_suite", "lr_schedulers", "kohya_client", "lycoris_lokr", "hf_trainer")
+"""Run by ``nox -s clients``, which installs what they drive."""
+
+
+@pytest.mark.parametrize("factory", ["Published", "Original", "Composed"])
+@pytest.mark.parametrize("script", [*QUICK, *OTHERS])
+def test_a_client_finds_nothing_to_object_to(script: str, factory: str, request: pytest.FixtureRequest) -> None:
+    if script in OTHERS and not request.config.getoption("--all-clients"):
+        pytest.skip("driven with --all-clients only")
+    optimizer = f"factories:{factory}"
+    path = os.pathsep.join((str(ROOT), str(CLIENTS)))
+    done = subprocess.run(
+        [sys.executable, str(CLIENTS / f"{script}.py"), optimizer, "--cls", optimizer],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        cwd=CLIENTS,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "SUMMARY " in done.stdout
