@@ -1,0 +1,188 @@
+"""Laws, the search for a counterexample, and what is said when there is one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
+from hypothesis.strategies import SearchStrategy
+from torch import Tensor
+
+from .subjects import Subject, Torch, Transform, Values, as_subject
+
+PROFILES: Mapping[str, int] = {"quick": 60, "ci": 300, "thorough": 2000}
+"""How many examples a law is tried on."""
+
+
+class Violation(AssertionError):
+    """A law does not hold of one example; says in numbers what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A statement about every subject of a kind, and what it is tried on.
+
+    Args:
+        name: as in `hina_func.testing.laws`.
+        statement: one sentence.
+        asks: ``asks(subject, example)`` raises `Violation` where the law does not hold.
+        examples: what it is tried on.
+        of: the kind of subject it is about.
+        numbers: the numbers it was made with.
+    """
+
+    name: str
+    statement: str
+    asks: Callable[[Subject, Any], None]
+    examples: SearchStrategy[Any]
+    of: type | tuple[type, ...] = (Transform, Torch)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.numbers.items())})"
+
+    def concerns(self, subject: Subject) -> bool:
+        """Whether it is about subjects of this kind."""
+        return isinstance(subject, self.of)
+
+
+def law(
+    examples: SearchStrategy[Any], of: type | tuple[type, ...] = (Transform, Torch)
+) -> Callable[[Callable[..., None]], Callable[..., Law]]:
+    """Make a function ``f(subject, example, *, <numbers>)`` a law; the first line of its docstring is the statement."""
+
+    def register(asks: Callable[..., None]) -> Callable[..., Law]:
+        statement = (inspect.getdoc(asks) or "").partition("\n")[0]
+        known = inspect.signature(asks).parameters
+        defaults = {key: p.default for key, p in known.items() if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+        @wraps(asks)
+        def make(**numbers: Any) -> Law:
+            inspect.signature(asks).bind(None, None, **numbers)
+            return Law(asks.__name__, statement, partial(asks, **numbers), examples, of, {**defaults, **numbers})
+
+        return make
+
+    return register
+
+
+class Counterexample(AssertionError):
+    """The smallest example found of which a law does not hold; prints in full, and `replay` asks again."""
+
+    def __init__(self, law: Law, subject: Subject, example: Any, reason: str) -> None:
+        self.law, self.subject, self.example, self.reason = law, subject, example, reason
+        super().__init__(f"{subject.name} breaks the law {law}\n{law.statement}\n{_shown(example)}\n{reason}")
+
+    def replay(self) -> None:
+        """Ask the law again, of this example alone."""
+        self.law.asks(self.subject, self.example)
+
+
+def _shown(example: Any) -> str:
+    return "\n".join(map(str, example)) if type(example) is tuple else str(example)
+
+
+def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> None:
+    """Look for an example of which a law does not hold.
+
+    Args:
+        law: from `hina_func.testing.laws`.
+        thing: a `GradientTransformation`, or a factory ``f(parameters) -> torch.optim.Optimizer``.
+        profile: "quick", "ci" or "thorough": 60, 300 or 2000 examples.
+        seed: another one tries other examples; the same one the same.
+
+    Raises:
+        Counterexample: the smallest that was found.
+        TypeError: if the law is not about such things.
+
+    >>> import hina_func as hf
+    >>> from hina_func.testing import check, laws
+    >>> check(laws.scale_equivariance(degree=0), hf.scale_by_adam(eps=0.0))
+    >>> check(laws.bounded(limit=1.0), hf.trace(0.9))
+    Traceback (most recent call last):
+    ...
+    hina_func.testing.checking.Counterexample: GradientTransformation(trace) breaks the law bounded(limit=1.0)
+    No element ever moves farther than the limit.
+    params  {w: [0.0]}
+    grads 1  {w: [2.0]}
+    step 1: w moved by 2.0, farther than 1.0
+    """
+    subject = as_subject(thing)
+    if not law.concerns(subject):
+        raise TypeError(f"the law {law} is not about subjects like {subject.name}")
+    found = search(law, subject, PROFILES[profile], seed)
+    if found is not None:
+        raise found
+
+
+def search(law: Law, subject: Subject, examples: int, seed: int) -> Counterexample | None:
+    """The smallest counterexample among so many examples, if any."""
+    last: list[tuple[Any, BaseException]] = []
+
+    def ask(example: Any) -> None:
+        try:
+            law.asks(subject, example)
+        except Exception as reason:
+            last[:] = [(example, reason)]
+            raise
+
+    hunt = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    try:
+        seeded(seed)(hunt(given(law.examples)(ask)))()
+    except Flaky:
+        example, _ = last[0]
+        return Counterexample(law, subject, example, "it breaks the law at times only: it is not deterministic")
+    except Exception:
+        if not last:
+            raise
+        example, reason = last[0]
+        said = str(reason) if isinstance(reason, Violation) else f"it raised {type(reason).__name__}: {reason}"
+        return Counterexample(law, subject, example, said)
+    return None
+
+
+def expect_equal(found: Sequence[Values], expected: Sequence[Values], what: str) -> None:
+    """Equal to the bit, save the sign of zero.
+
+    Raises:
+        Violation: at the first step, parameter and element that differ.
+    """
+    expect_close(found, expected, what, tolerance=0.0)
+
+
+def expect_close(
+    found: Sequence[Values], expected: Sequence[Values], what: str, *, tolerance: float, size: float = 0.0
+) -> None:
+    """Equal within ``tolerance`` times the largest number up to that step (``size`` at least).
+
+    Raises:
+        Violation: at the first step, parameter and element that differ.
+    """
+    largest = size
+    for i, (one, other) in enumerate(zip(found, expected, strict=True), 1):
+        largest = max([largest, *(_largest(x) for x in other.values())])
+        for name, expected_here in other.items():
+            here = one[name].to(expected_here.dtype)
+            off = ~torch.isclose(here, expected_here, rtol=0.0, atol=tolerance * largest, equal_nan=True)
+            if off.any():
+                at = tuple(off.nonzero()[0].tolist())
+                raise Violation(f"step {i}: {what}: {name}{list(at)} is {here[at].item()}, not {expected_here[at].item()}")
+
+
+def _largest(x: Tensor) -> float:
+    finite = x[x.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else 0.0

@@ -1,0 +1,97 @@
+"""Laws of size and direction: how far a step may go, and where to."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import torch
+
+from ..checking import Violation, law
+from ..strategies import History, histories, lokr_modules, lora_modules, over, vanishing, zero_first
+from ..subjects import Subject, moves
+
+ROUNDING = 1e-9
+
+
+@law(histories(max_steps=6))
+def bounded(subject: Subject, history: History, *, limit: float) -> None:
+    """No element ever moves farther than the limit."""
+    _expect_bounded(subject, history, limit)
+
+
+def _expect_bounded(subject: Subject, history: History, limit: float) -> None:
+    for i, move in enumerate(moves(subject, *history), 1):
+        for name, x in move.items():
+            size = float(x.abs().max())
+            if not size <= limit * (1 + ROUNDING):
+                raise Violation(f"step {i}: {name} moved by {size:.6g}, farther than {limit:g}")
+
+
+fresh_adapters = st.one_of(lokr_modules(fresh=True), lora_modules(fresh=True))
+
+
+@law(histories(params=fresh_adapters, patterns=[zero_first, vanishing], min_steps=2, max_steps=4))
+def no_blow_up(subject: Subject, history: History, *, limit: float) -> None:
+    """Fresh adapter factors, whose partners start without a gradient, never move farther than the limit."""
+    _expect_bounded(subject, history, limit)
+
+
+@law(histories(max_steps=1))
+def first_step_descends(subject: Subject, history: History, *, sign: int = -1) -> None:
+    """The first move does not go up the gradient (with sign=1: not down, for directions)."""
+    (move,) = moves(subject, *history)
+    inner = sum(float((x * history.grads[0][name]).sum()) for name, x in move.items())
+    if sign * inner < -ROUNDING * abs(inner):
+        raise Violation(f"the inner product of move and gradient is {inner:.6g}")
+
+
+@law(histories())
+def never_against_the_gradient(subject: Subject, history: History, *, sign: int = -1) -> None:
+    """At no step does any element move against its own gradient; what cautious masks and Grams promise."""
+    for i, (move, grads) in enumerate(zip(moves(subject, *history), history.grads, strict=True), 1):
+        for name, x in move.items():
+            against = sign * x * grads[name] < 0
+            if against.any():
+                at = tuple(against.nonzero()[0].tolist())
+                raise Violation(
+                    f"step {i}: {name}{list(at)} has the gradient {grads[name][at].item():g} and moved by {x[at].item():g}"
+                )
+
+
+@law(histories())
+def rests_without_gradient(subject: Subject, history: History) -> None:
+    """From the start on, zero gradients move nothing."""
+    for i, move in enumerate(moves(subject, history.params, _zeros(history)), 1):
+        for name, x in move.items():
+            if x.any():
+                raise Violation(f"step {i}: {name} moved by {x.tolist()} at zero gradients")
+
+
+@law(histories())
+def decay_shrinks(subject: Subject, history: History) -> None:
+    """At zero gradients no element grows in size."""
+    run = subject.start(history.params)
+    before = run.params()
+    for i, grads in enumerate(_zeros(history), 1):
+        run.step(grads)
+        for name, x in run.params().items():
+            if (x.abs() > before[name].abs() * (1 + ROUNDING)).any():
+                raise Violation(f"step {i}: {name} grew from {before[name].tolist()} to {x.tolist()}")
+        before = run.params()
+
+
+def _zeros(history: History) -> list[dict[str, torch.Tensor]]:
+    return [over(torch.zeros_like, history.params) for _ in history.grads]
+
+
+@law(histories(of=st.sampled_from([(2,), (3,), (2, 2)])))
+def orthogonal_to_parameter(subject: Subject, history: History) -> None:
+    """Moves are orthogonal to the parameter they start from."""
+    params = history.params
+    run = subject.start(params)
+    for i, grads in enumerate(history.grads, 1):
+        for name, x in run.step(grads).items():
+            p = params[name]
+            inner = float((x * p).sum())
+            if abs(inner) > 1e-6 * float(x.norm() * p.norm()):
+                raise Violation(f"step {i}: the move of {name} has the inner product {inner:.6g} with it")
+        params = run.params()

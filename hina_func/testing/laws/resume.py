@@ -1,0 +1,90 @@
+"""Laws of resuming: a run that was saved and loaded is the run that never stopped."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import hypothesis.strategies as st
+import torch
+
+from ..checking import Violation, expect_equal, law
+from ..strategies import History, histories, shapes
+from ..subjects import Subject, Torch
+
+several = histories(min_steps=2, max_steps=4)
+
+
+def _halves(subject: Subject, history: History, at: int, dtype: torch.dtype) -> None:
+    start = history.mapped(lambda p: p.to(dtype), lambda g: g.to(dtype))
+    whole = subject.start(start.params)
+    for grads in start.grads[:at]:
+        whole.step(grads)
+    resumed = subject.start(whole.params())
+    resumed.load(whole.saved())
+    for i, grads in enumerate(start.grads[at:], at + 1):
+        whole.step(grads)
+        resumed.step(grads)
+        expect_equal([resumed.params()], [whole.params()], f"after step {i}, resumed after step {at}, in {dtype}")
+
+
+@law(several)
+def resume(subject: Subject, history: History) -> None:
+    """Saved after any step and loaded into a fresh run, it goes on to the bit."""
+    for at in range(1, len(history.grads)):
+        _halves(subject, history, at, torch.float32)
+
+
+@law(several)
+def resume_in_bfloat16(subject: Subject, history: History) -> None:
+    """The same for bfloat16 parameters, whose state is kept in more bits than they have."""
+    for at in range(1, len(history.grads)):
+        _halves(subject, history, at, torch.bfloat16)
+
+
+@law(histories(of=st.sampled_from([(1,), (2,)]), min_steps=2, max_steps=3), of=Torch)
+def reordered_resume(subject: Torch, history: History) -> None:
+    """Loaded into an optimizer that has the parameters in another order it goes on to the bit, or refuses."""
+    names = list(history.params)
+    whole = subject.start(history.params)
+    whole.step(history.grads[0])
+    resumed = subject.start(whole.params(), order=names[::-1])
+    try:
+        resumed.load(whole.saved())
+    except ValueError:
+        return
+    for grads in history.grads[1:]:
+        whole.step(grads)
+        resumed.step(grads)
+    expect_equal([resumed.params()], [whole.params()], "resumed in another order")
+
+
+@law(histories(of=shapes, max_steps=2), of=Torch)
+def state_dtype_kept(subject: Torch, history: History) -> None:
+    """Loading keeps the dtype of every tensor of the state, for bfloat16 parameters too."""
+    low = history.mapped(torch.Tensor.bfloat16, torch.Tensor.bfloat16)
+    whole = subject.start(low.params)
+    for grads in low.grads:
+        whole.step(grads)
+    resumed = subject.start(whole.params())
+    resumed.load(whole.saved())
+    for saved, loaded in zip(whole.optimizer.state.values(), resumed.optimizer.state.values(), strict=False):
+        for key, x in saved.items():
+            if isinstance(x, torch.Tensor) and loaded[key].dtype != x.dtype:
+                raise Violation(f"state {key!r} was {x.dtype}, is {loaded[key].dtype} after loading")
+
+
+@law(several, of=Torch)
+def saved_stays(subject: Torch, history: History) -> None:
+    """What was loaded from is not changed by the steps that follow."""
+    run = subject.start(history.params)
+    run.step(history.grads[0])
+    saved = run.saved()
+    before = deepcopy(saved)
+    other = subject.start(run.params())
+    other.optimizer.load_state_dict(saved)
+    for grads in history.grads[1:]:
+        other.step(grads)
+    for key, rows in before["state"].items():
+        for field, x in rows.items():
+            if isinstance(x, torch.Tensor) and not torch.equal(x, saved["state"][key][field]):
+                raise Violation(f"the loaded state dict changed: {field!r} of parameter {key}")

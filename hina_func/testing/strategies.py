@@ -1,0 +1,214 @@
+"""What laws are tried on: tensors drawn element by element, and gradients as training brings them forth.
+
+Everything shrinks: towards one step, one parameter, one element, round numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import hypothesis.strategies as st
+import numpy as np
+import torch
+from hypothesis.extra import numpy as hnp
+from torch import Tensor
+
+from .subjects import Values
+
+Shape = tuple[int, ...]
+
+SMALLEST, LARGEST = 2.0**-7, 2.0**7
+
+signed = st.integers(-7, 7).map(float) | st.floats(-LARGEST, LARGEST, allow_subnormal=False, width=32)
+elements = signed.map(lambda x: x if abs(x) >= SMALLEST else 0.0)
+"""Zero, or of a size whose square neither overflows nor vanishes, and exact in float32."""
+
+nonzero = signed.map(lambda x: math.copysign(max(abs(x), SMALLEST), x))
+"""The same without zero."""
+
+powers_of_two = st.integers(-4, 6).map(lambda k: 2.0**k)
+"""Multiplying by these rounds nothing."""
+
+shapes = st.sampled_from([(1,), (2,), (3,), (2, 2), (2, 3), ()])
+"""Few elements: a law that breaks mostly breaks on them."""
+
+matrices = st.sampled_from([(2, 2), (2, 3), (3, 2)])
+
+dtypes = st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64])
+
+
+class History(NamedTuple):
+    """Parameters at the start, and the gradients of successive steps."""
+
+    params: Values
+    grads: list[Values]
+
+    def mapped(self, params: Callable[[Tensor], Tensor], grads: Callable[[Tensor], Tensor]) -> History:
+        """With a function of every parameter, and one of every gradient."""
+        return History(over(params, self.params), [over(grads, each) for each in self.grads])
+
+    def __str__(self) -> str:
+        lines = [f"params  {shown(self.params)}"]
+        return "\n".join(lines + [f"grads {i}  {shown(each)}" for i, each in enumerate(self.grads, 1)])
+
+
+def over(f: Callable[[Tensor], Tensor], values: Mapping[str, Tensor]) -> Values:
+    """``f`` of every tensor."""
+    return {name: f(x) for name, x in values.items()}
+
+
+def shown(values: Mapping[str, Tensor | None]) -> str:
+    """Tensors in a line, in full."""
+    parts = (f"{name}: {None if x is None else x.tolist()}" for name, x in values.items())
+    return "{" + ", ".join(parts) + "}"
+
+
+def tensors(
+    shape: Shape, elements: st.SearchStrategy[float] = elements, dtype: torch.dtype = torch.float64
+) -> st.SearchStrategy[Tensor]:
+    """A tensor, each element drawn."""
+    arrays = hnp.arrays(np.float64, shape, elements=elements, fill=st.nothing())
+    return arrays.map(lambda array: torch.from_numpy(array).to(dtype))
+
+
+@st.composite
+def trees(
+    draw: st.DrawFn,
+    of: st.SearchStrategy[Shape] = shapes,
+    elements: st.SearchStrategy[float] = elements,
+    max_tensors: int = 2,
+    dtype: torch.dtype = torch.float64,
+) -> Values:
+    """One or more named tensors."""
+    names = "wvu"[: draw(st.integers(1, max_tensors))]
+    return {name: draw(tensors(draw(of), elements, dtype)) for name in names}
+
+
+def like(params: Values, elements: st.SearchStrategy[float] = elements) -> st.SearchStrategy[Values]:
+    """A tree of the same names, shapes and dtypes."""
+    return st.fixed_dictionaries({name: tensors(tuple(x.shape), elements, x.dtype) for name, x in params.items()})
+
+
+Pattern = Callable[[st.DrawFn, Values, int], list[Values]]
+
+
+def free(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """Every element of every step for itself."""
+    return [draw(like(params)) for _ in range(steps)]
+
+
+def constant(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """The same gradient at every step."""
+    return [draw(like(params))] * steps
+
+
+def alternating(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """The same gradient, its sign turned at every step."""
+    first = draw(like(params, nonzero))
+    return [over(lambda g, sign=(-1) ** i: sign * g, first) for i in range(steps)]
+
+
+def zero_first(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """Nothing at first, as for the partner of a factor that starts at zero."""
+    late = draw(like(params, nonzero))
+    return [over(torch.zeros_like, params), *[late] * (steps - 1)]
+
+
+def one_hot(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """One element of each tensor at a time, as in rarely used rows of an embedding."""
+    grads = [over(torch.zeros_like, params) for _ in range(steps)]
+    for each in grads:
+        for x in each.values():
+            x.view(-1)[draw(st.integers(0, x.numel() - 1))] = draw(nonzero)
+    return grads
+
+
+def heavy_tailed(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """Ordinary gradients, and one step a thousand times as large."""
+    grads = [draw(like(params, nonzero)) for _ in range(steps)]
+    burst = draw(st.integers(0, steps - 1))
+    grads[burst] = over(lambda g: 1024 * g, grads[burst])
+    return grads
+
+
+def vanishing(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """A gradient that falls by a factor of 64 at every step."""
+    first = draw(like(params, nonzero))
+    return [over(lambda g, scale=2.0 ** (-6 * i): scale * g, first) for i in range(steps)]
+
+
+def collinear(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """A multiple of the parameter, which a projection takes away."""
+    return [over(lambda p, c=draw(nonzero): c * p, params) for _ in range(steps)]
+
+
+PATTERNS: tuple[Pattern, ...] = (
+    free,
+    constant,
+    alternating,
+    zero_first,
+    one_hot,
+    heavy_tailed,
+    vanishing,
+    collinear,
+)
+"""How gradients may follow each other, the simplest to read first."""
+
+
+@st.composite
+def histories(
+    draw: st.DrawFn,
+    of: st.SearchStrategy[Shape] = shapes,
+    *,
+    params: st.SearchStrategy[Values] | None = None,
+    patterns: Sequence[Pattern] = PATTERNS,
+    min_steps: int = 1,
+    max_steps: int = 4,
+    max_tensors: int = 2,
+    dtype: torch.dtype = torch.float64,
+) -> History:
+    """A start and the gradients of some steps.
+
+    Args:
+        draw: hypothesis'.
+        of: the shapes of the parameters.
+        params: the parameters, where they are not drawn freely.
+        patterns: what the gradients may look like.
+        min_steps: the fewest steps.
+        max_steps: the most.
+        max_tensors: the most parameters.
+        dtype: of parameters and gradients.
+    """
+    start = draw(trees(of, max_tensors=max_tensors, dtype=dtype) if params is None else params)
+    steps = draw(st.integers(min_steps, max_steps))
+    return History(start, draw(st.sampled_from(patterns))(draw, start, steps))
+
+
+sides = st.sampled_from([2, 1, 3])
+
+
+@st.composite
+def lora_modules(draw: st.DrawFn, fresh: bool = False, key: str = "q") -> Values:
+    """The factors of a LoRA of a linear layer under PEFT's names; a fresh one has B at zero, as every library has it."""
+    rank, out, into = draw(sides), draw(sides), draw(sides)
+    b = st.just(0.0) if fresh else nonzero
+    return {
+        f"{key}.lora_A.weight": draw(tensors((rank, into), nonzero)),
+        f"{key}.lora_B.weight": draw(tensors((out, rank), b)),
+    }
+
+
+@st.composite
+def lokr_modules(draw: st.DrawFn, fresh: bool = False, key: str = "m") -> Values:
+    """The factors of a LoKr under LyCORIS' names; of a fresh one the last factor of w2 is zero."""
+    out, into, rows, columns, rank = (draw(sides) for _ in range(5))
+    last = st.just(0.0) if fresh else nonzero
+    w1 = {f"{key}.lokr_w1": draw(tensors((out, into), nonzero))}
+    if draw(st.booleans()):
+        return w1 | {f"{key}.lokr_w2": draw(tensors((rows, columns), last))}
+    return w1 | {
+        f"{key}.lokr_w2_a": draw(tensors((rows, rank), nonzero)),
+        f"{key}.lokr_w2_b": draw(tensors((rank, columns), last)),
+    }

@@ -1,0 +1,167 @@
+"""What laws are asked of: a transformation, or a factory of torch optimizers, behind one small face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..core import GradientTransformation
+from ..tree import apply_updates
+
+Values = dict[str, Tensor]
+"""Tensors by name."""
+
+Gradients = Mapping[str, Tensor | None]
+"""Gradients by name; None or absent for a parameter without one."""
+
+
+class Run(Protocol):
+    """One training run: parameters, and whatever is kept between the steps."""
+
+    def step(self, grads: Gradients) -> Values:
+        """Take one step; how far each parameter moved."""
+        ...
+
+    def params(self) -> Values:
+        """The parameters as they are now, as copies."""
+        ...
+
+    def saved(self) -> Any:
+        """What a checkpoint would hold of the state."""
+        ...
+
+    def load(self, saved: Any) -> None:
+        """Continue from what another run saved."""
+        ...
+
+
+class Subject(Protocol):
+    """Something that turns parameters and gradients into moves."""
+
+    name: str
+
+    def start(self, params: Mapping[str, Tensor]) -> Run:
+        """A fresh run that begins at these values."""
+        ...
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A `GradientTransformation`; its moves are its updates."""
+
+    tx: GradientTransformation
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or repr(self.tx))
+
+    def start(self, params: Mapping[str, Tensor]) -> TransformRun:
+        return TransformRun(self.tx, params)
+
+
+class TransformRun:
+    """Parameters and an explicit state."""
+
+    def __init__(self, tx: GradientTransformation, params: Mapping[str, Tensor]) -> None:
+        self.tx = tx
+        self._params = {name: param.clone() for name, param in params.items()}
+        self.state = tx.init(self._params)
+
+    def step(self, grads: Gradients) -> Values:
+        updates, self.state = self.tx.update(dict(grads), self.state, self._params)
+        self._params = apply_updates(self._params, updates)
+        there = {name: update for name, update in updates.items() if update is not None}
+        return {name: there.get(name, torch.zeros_like(param)) for name, param in self._params.items()}
+
+    def params(self) -> Values:
+        return {name: param.clone() for name, param in self._params.items()}
+
+    def saved(self) -> Any:
+        return deepcopy(self.state)
+
+    def load(self, saved: Any) -> None:
+        self.state = saved
+
+
+@dataclass(frozen=True)
+class Torch:
+    """A factory ``f(parameters) -> torch.optim.Optimizer``; it gets a list, of parameters that a live module owns."""
+
+    factory: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or getattr(self.factory, "__name__", repr(self.factory)))
+
+    def start(self, params: Mapping[str, Tensor], order: Sequence[str] | None = None) -> TorchRun:
+        """A fresh run; ``order`` is the one in which the parameters are handed over."""
+        return TorchRun(self.factory, params, order or list(params))
+
+
+class TorchRun:
+    """A live optimizer and the module whose parameters it moves."""
+
+    def __init__(self, factory: Callable[..., Any], params: Mapping[str, Tensor], order: Sequence[str]) -> None:
+        self.module = nn.Module()
+        self.live: dict[str, nn.Parameter] = {}
+        for name, param in params.items():
+            *path, last = name.split(".")
+            owner = self.module
+            for part in path:
+                if part not in owner._modules:
+                    owner.add_module(part, nn.Module())
+                owner = owner.get_submodule(part)
+            # preserve_format keeps strides, which some kernels care for
+            self.live[name] = nn.Parameter(param.detach().clone())
+            owner.register_parameter(last, self.live[name])
+        self.optimizer = factory([self.live[name] for name in order])
+
+    def step(self, grads: Gradients) -> Values:
+        before = self.params()
+        self.hand_over(grads)
+        self.optimizer.step()
+        return {name: param - before[name] for name, param in self.params().items()}
+
+    def hand_over(self, grads: Gradients) -> None:
+        """Put gradients where an optimizer looks for them."""
+        for name, param in self.live.items():
+            grad = grads.get(name)
+            param.grad = None if grad is None else grad.clone()
+
+    def params(self) -> Values:
+        return {name: param.detach().clone() for name, param in self.live.items()}
+
+    def saved(self) -> Any:
+        return deepcopy(self.optimizer.state_dict())
+
+    def load(self, saved: Any) -> None:
+        self.optimizer.load_state_dict(deepcopy(saved))
+
+
+def as_subject(thing: Any, name: str = "") -> Subject:
+    """A subject as it is, a transformation or an optimizer factory behind that face.
+
+    Raises:
+        TypeError: if it is none of these.
+    """
+    if isinstance(thing, (Transform, Torch)):
+        return thing
+    if isinstance(thing, GradientTransformation):
+        return Transform(thing, name)
+    if callable(thing):
+        return Torch(thing, name)
+    raise TypeError(
+        "a law is asked of a GradientTransformation or of a factory f(parameters) -> torch.optim.Optimizer, "
+        f"got {type(thing).__name__}"
+    )
+
+
+def moves(subject: Subject, params: Mapping[str, Tensor], grads: Sequence[Gradients]) -> list[Values]:
+    """How far each step of a fresh run moves each parameter."""
+    run = subject.start(params)
+    return [run.step(each) for each in grads]
