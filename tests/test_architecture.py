@@ -51,6 +51,19 @@ FLOORS = (
     ("optim.optimizer",),
     ("optim.hina", "optim.saving"),
     ("__init__",),
+    ("testing.subjects",),
+    ("testing.checking", "testing.strategies"),
+    (
+        "testing.laws.adapters",
+        "testing.laws.bounds",
+        "testing.laws.composition",
+        "testing.laws.conduct",
+        "testing.laws.resume",
+        "testing.laws.symmetry",
+        "testing.laws.twins",
+    ),
+    ("testing.laws.__init__",),
+    ("testing.__init__",),
     ("demo",),
     ("__main__",),
 )
@@ -123,7 +136,8 @@ def test_imports_are_seen_for_what_they_are():
 @house
 def test_a_file_needs_nothing_beside_torch_and_einops(name):
     more = {"demo": {"lycoris", "sklearn", "matplotlib"}, "optim.saving": {"safetensors"}}
-    assert third_party(name) <= {"torch", "einops", *more.get(name, ())}
+    extra = {"hypothesis", "numpy"} if name.startswith("testing.") else more.get(name, set())
+    assert third_party(name) <= {"torch", "einops", *extra}
 
 
 @house

@@ -112,7 +112,7 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
     No element ever moves farther than the limit.
     params  {w: [0.0]}
     grads 1  {w: [2.0]}
-    step 1: w moved by 2.0, farther than 1.0
+    step 1: w moved by 2, farther than 1
     """
     subject = as_subject(thing)
     if not law.concerns(subject):
@@ -180,7 +180,8 @@ def expect_close(
             off = ~torch.isclose(here, expected_here, rtol=0.0, atol=tolerance * largest, equal_nan=True)
             if off.any():
                 at = tuple(off.nonzero()[0].tolist())
-                raise Violation(f"step {i}: {what}: {name}{list(at)} is {here[at].item()}, not {expected_here[at].item()}")
+                got, wanted = here[at].item(), expected_here[at].item()
+                raise Violation(f"step {i}: {what}: {name}{list(at)} is {got}, not {wanted}")
 
 
 def _largest(x: Tensor) -> float:

@@ -49,6 +49,10 @@ class History(NamedTuple):
         """With a function of every parameter, and one of every gradient."""
         return History(over(params, self.params), [over(grads, each) for each in self.grads])
 
+    def to(self, dtype: torch.dtype) -> History:
+        """In another dtype."""
+        return self.mapped(lambda p: p.to(dtype), lambda g: g.to(dtype))
+
     def __str__(self) -> str:
         lines = [f"params  {shown(self.params)}"]
         return "\n".join(lines + [f"grads {i}  {shown(each)}" for i, each in enumerate(self.grads, 1)])
@@ -57,6 +61,11 @@ class History(NamedTuple):
 def over(f: Callable[[Tensor], Tensor], values: Mapping[str, Tensor]) -> Values:
     """``f`` of every tensor."""
     return {name: f(x) for name, x in values.items()}
+
+
+def scaled(c: float, values: Mapping[str, Tensor]) -> Values:
+    """Every tensor times a number."""
+    return over(lambda x: c * x, values)
 
 
 def shown(values: Mapping[str, Tensor | None]) -> str:
@@ -107,7 +116,7 @@ def constant(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
 def alternating(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     """The same gradient, its sign turned at every step."""
     first = draw(like(params, nonzero))
-    return [over(lambda g, sign=(-1) ** i: sign * g, first) for i in range(steps)]
+    return [scaled((-1.0) ** i, first) for i in range(steps)]
 
 
 def zero_first(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
@@ -129,19 +138,19 @@ def heavy_tailed(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     """Ordinary gradients, and one step a thousand times as large."""
     grads = [draw(like(params, nonzero)) for _ in range(steps)]
     burst = draw(st.integers(0, steps - 1))
-    grads[burst] = over(lambda g: 1024 * g, grads[burst])
+    grads[burst] = scaled(1024.0, grads[burst])
     return grads
 
 
 def vanishing(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     """A gradient that falls by a factor of 64 at every step."""
     first = draw(like(params, nonzero))
-    return [over(lambda g, scale=2.0 ** (-6 * i): scale * g, first) for i in range(steps)]
+    return [scaled(2.0 ** (-6 * i), first) for i in range(steps)]
 
 
 def collinear(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     """A multiple of the parameter, which a projection takes away."""
-    return [over(lambda p, c=draw(nonzero): c * p, params) for _ in range(steps)]
+    return [scaled(draw(nonzero), params) for _ in range(steps)]
 
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -191,7 +200,7 @@ sides = st.sampled_from([2, 1, 3])
 
 @st.composite
 def lora_modules(draw: st.DrawFn, fresh: bool = False, key: str = "q") -> Values:
-    """The factors of a LoRA of a linear layer under PEFT's names; a fresh one has B at zero, as every library has it."""
+    """The factors of a LoRA of a linear layer under PEFT's names; of a fresh one B is zero."""
     rank, out, into = draw(sides), draw(sides), draw(sides)
     b = st.just(0.0) if fresh else nonzero
     return {

@@ -43,7 +43,10 @@ class Run(Protocol):
 class Subject(Protocol):
     """Something that turns parameters and gradients into moves."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        ...
 
     def start(self, params: Mapping[str, Tensor]) -> Run:
         """A fresh run that begins at these values."""

@@ -52,9 +52,8 @@ def never_against_the_gradient(subject: Subject, history: History, *, sign: int 
             against = sign * x * grads[name] < 0
             if against.any():
                 at = tuple(against.nonzero()[0].tolist())
-                raise Violation(
-                    f"step {i}: {name}{list(at)} has the gradient {grads[name][at].item():g} and moved by {x[at].item():g}"
-                )
+                g, by = grads[name][at].item(), x[at].item()
+                raise Violation(f"step {i}: {name}{list(at)} has the gradient {g:g} and moved by {by:g}")
 
 
 @law(histories())

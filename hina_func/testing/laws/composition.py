@@ -11,7 +11,6 @@ from ..subjects import Transform, moves
 ordinary = histories(max_steps=3)
 
 
-
 @law(ordinary, of=Transform)
 def chain_identity(subject: Transform, history: History) -> None:
     """A chain with identity before or behind is the transformation itself, to the bit."""

@@ -92,7 +92,7 @@ def absence(subject: Subject, example: tuple[History, int]) -> None:
 def dtype_kept(subject: Subject, history: History) -> None:
     """Parameters keep their dtype and shape, in float32, bfloat16 and float16."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        small = history.mapped(lambda p, dtype=dtype: p.to(dtype), lambda g, dtype=dtype: g.to(dtype))
+        small = history.to(dtype)
         run = subject.start(small.params)
         for grads in small.grads:
             run.step(grads)
@@ -105,7 +105,7 @@ def dtype_kept(subject: Subject, history: History) -> None:
 def precision(subject: Subject, history: History, *, tolerance: float = 1e-3) -> None:
     """In float32 the moves are those in float64, but for rounding."""
     exact = moves(subject, *history)
-    rough = moves(subject, *history.mapped(torch.Tensor.float, torch.Tensor.float))
+    rough = moves(subject, *history.to(torch.float32))
     size = max(float(x.abs().max()) for x in history.params.values()) * 1e-3
     expect_close(rough, exact, "in float32", tolerance=tolerance, size=size)
 
@@ -127,14 +127,14 @@ def layout_independence(subject: Subject, history: History) -> None:
         return x.t().contiguous().t()
 
     for dtype in (torch.float64, torch.float32):
-        same = history.mapped(lambda p, dtype=dtype: p.to(dtype), lambda g, dtype=dtype: g.to(dtype))
+        same = history.to(dtype)
         found = moves(subject, *same.mapped(by_columns, lambda g: g))
         expect_close(found, moves(subject, *same), "stored by columns", tolerance=1e-4)
 
 
 @law(ordinary, of=Torch)
 def closure(subject: Torch, history: History) -> None:
-    """A closure that computes the gradients gives the same step as gradients that are there, and its value is returned."""
+    """A closure gives the same step as gradients that are there, and its value is returned."""
     plain, closed = subject.start(history.params), subject.start(history.params)
     for i, grads in enumerate(history.grads, 1):
         plain.step(grads)

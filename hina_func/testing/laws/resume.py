@@ -15,7 +15,7 @@ several = histories(min_steps=2, max_steps=4)
 
 
 def _halves(subject: Subject, history: History, at: int, dtype: torch.dtype) -> None:
-    start = history.mapped(lambda p: p.to(dtype), lambda g: g.to(dtype))
+    start = history.to(dtype)
     whole = subject.start(start.params)
     for grads in start.grads[:at]:
         whole.step(grads)
@@ -61,7 +61,7 @@ def reordered_resume(subject: Torch, history: History) -> None:
 @law(histories(of=shapes, max_steps=2), of=Torch)
 def state_dtype_kept(subject: Torch, history: History) -> None:
     """Loading keeps the dtype of every tensor of the state, for bfloat16 parameters too."""
-    low = history.mapped(torch.Tensor.bfloat16, torch.Tensor.bfloat16)
+    low = history.to(torch.bfloat16)
     whole = subject.start(low.params)
     for grads in low.grads:
         whole.step(grads)

@@ -89,4 +89,5 @@ def continuity(subject: Subject, example: tuple[History, int]) -> None:
     at = min(at, len(history.grads) - 1)
     near = list(history.grads)
     near[at] = over(lambda g: g + 2.0**-40, near[at])
-    expect_close(moves(subject, history.params, near), moves(subject, *history), "a hair beside", tolerance=1e-4)
+    found, hair = moves(subject, history.params, near), 2.0**-20
+    expect_close(found, moves(subject, *history), "a hair beside", tolerance=1e-4, size=hair)

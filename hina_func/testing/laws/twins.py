@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..checking import expect_close, law
-from ..strategies import History, histories, over
+from ..strategies import History, histories, scaled
 from ..subjects import Subject, as_subject, moves
 
 
@@ -29,8 +29,7 @@ def maximizes(subject: Subject, history: History, *, other: Any) -> None:
 @law(histories(max_steps=3))
 def accumulates(subject: Subject, history: History, *, other: Any, every: int = 2) -> None:
     """It moves, every so many gradients, as the other does on their mean."""
-    repeated = [grads for grads in history.grads for _ in range(every)]
-    halves = [over(lambda g, k=i % every: g * (k + 1), grads) for i, grads in enumerate(repeated)]
-    means = [over(lambda g: g * (every + 1) / 2, grads) for grads in history.grads]
-    found = moves(subject, history.params, halves)[every - 1 :: every]
+    parts = [scaled(float(i + 1), grads) for grads in history.grads for i in range(every)]
+    means = [scaled((every + 1) / 2, grads) for grads in history.grads]
+    found = moves(subject, history.params, parts)[every - 1 :: every]
     expect_close(found, moves(as_subject(other), history.params, means), "accumulated", tolerance=1e-9)

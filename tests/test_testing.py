@@ -1,0 +1,210 @@
+"""The instrument: it finds what is known to be wrong, in few numbers, and nothing where nothing is wrong."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+
+import hina_func as hf
+from hina_func.testing import Counterexample, check, laws, strategies
+from hina_func.testing.checking import Law
+from hina_func.testing.laws import __all__ as NAMES
+
+
+def adamw(params: Any, **more: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(params, lr=0.01, **more)
+
+
+def adamw_without_decay(params: Any, **more: Any) -> torch.optim.Optimizer:
+    return adamw(params, weight_decay=0.0, **more)
+
+
+def fused(params: Any) -> torch.optim.Optimizer:
+    return adamw(params, fused=True)
+
+
+def published(params: Any) -> torch.optim.Optimizer:
+    return hina(params)
+
+
+def original(params: Any) -> torch.optim.Optimizer:
+    return hina(params, formulas="original")
+
+
+def hina(params: Any, **more: Any) -> torch.optim.Optimizer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return hf.HinaAdamW(params, lr=0.01, compile=False, **more)
+
+
+class RoundsOnLoading(torch.optim.SGD):
+    """Keeps a float32 momentum for bfloat16 parameters, and leaves loading to torch, which rounds it."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=0.1)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for param in self.param_groups[0]["params"]:
+            if param.grad is not None:
+                rows = self.state[param]
+                rows["m"] = 0.9 * rows.get("m", torch.zeros_like(param).float()) + param.grad.float() / 3
+                param.sub_(rows["m"].to(param.dtype))
+
+
+class CountsForAll(torch.optim.SGD):
+    """One count of steps for every parameter of every optimizer."""
+
+    steps = 0
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=0.1)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        CountsForAll.steps += 1
+        for param in self.param_groups[0]["params"]:
+            if param.grad is not None:
+                param.sub_(param.grad / CountsForAll.steps)
+
+
+def peeks(updates: Any, params: Any) -> Any:
+    """Writes into what it was given."""
+    return {name: u.mul_(2) for name, u in updates.items()}
+
+
+def broken(law: Law, thing: Any) -> Counterexample:
+    with pytest.raises(Counterexample) as found:
+        check(law, thing)
+    return found.value
+
+
+KNOWN = [
+    ("torch's fused kernel on matrices stored by columns", laws.layout_independence(), fused, 1, 4),
+    ("torch hands reordered parameters each other's state", laws.reordered_resume(), adamw, 3, 2),
+    ("torch's loader aliases what it loads", laws.saved_stays(), adamw, 2, 1),
+    ("the original jumps at step two", laws.bounded(limit=0.02), original, 2, 1),
+    ("the original jumps on fresh adapters", laws.no_blow_up(limit=1.0), original, 2, 24),
+    ("the original's mask does not hold", laws.never_against_the_gradient(), original, 3, 2),
+    ("float32 state rounded on loading", laws.state_dtype_kept(), RoundsOnLoading, 1, 1),
+    ("and so no exact resume", laws.resume_in_bfloat16(), RoundsOnLoading, 3, 2),
+    ("state shared by all", laws.determinism(), CountsForAll, 1, 2),
+    ("an argument written to", laws.purity(), hf.stateless(peeks), 1, 1),
+    ("momentum is not bounded", laws.bounded(limit=1.0), hf.trace(0.9), 1, 1),
+    ("weight decay is not translation invariant", laws.translation_invariance(), adamw, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("what", "law", "thing", "steps", "size"), KNOWN, ids=[row[0] for row in KNOWN])
+def test_a_known_bug_is_found_in_few_numbers(what: str, law: Law, thing: Any, steps: int, size: int) -> None:
+    found = broken(law, thing)
+    history = found.example if isinstance(found.example, strategies.History) else found.example[0]
+    assert len(history.grads) <= steps, found
+    assert sum(x.numel() for x in history.params.values()) <= size, found
+    assert law.statement in str(found)
+
+
+def test_a_counterexample_replays() -> None:
+    found = broken(laws.bounded(limit=0.02), original)
+    with pytest.raises(AssertionError, match="farther than"):
+        found.replay()
+
+
+def test_the_same_seed_finds_the_same() -> None:
+    assert str(broken(laws.elementwise(), hf.scale_by_agr())) == str(broken(laws.elementwise(), hf.scale_by_agr()))
+
+
+def test_a_law_is_not_asked_of_things_it_is_not_about() -> None:
+    with pytest.raises(TypeError, match="is not about"):
+        check(laws.closure(), hf.scale_by_adam())
+    with pytest.raises(TypeError, match="factory"):
+        check(laws.determinism(), 3)
+    with pytest.raises(TypeError, match="limit"):
+        laws.bounded()
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        laws.determinism(limit=1)
+
+
+CONDUCT = [
+    "absence",
+    "closure",
+    "company_independence",
+    "determinism",
+    "dtype_kept",
+    "finite",
+    "layout_independence",
+    "order_independence",
+    "precision",
+    "purity",
+    "reordered_resume",
+    "resume",
+    "resume_in_bfloat16",
+    "saved_stays",
+    "separate_runs",
+    "state_dtype_kept",
+    "still_at_zero_lr",
+]
+
+
+def plain(params: Any) -> hf.Optimizer:
+    tx = hf.chain(hf.scale_by_adopt(), hf.grams_sign(), hf.scale_by_learning_rate(hf.Hyperparam("lr", 0.01)))
+    return hf.Optimizer(params, tx, discover_names=False, compile=False)
+
+
+@pytest.mark.parametrize("name", CONDUCT)
+def test_our_optimizer_keeps_every_law_of_conduct(name: str) -> None:
+    check(getattr(laws, name)(), plain if name != "reordered_resume" else published)
+
+
+DECLARED = {
+    "scale_by_adam": ["sign_symmetry", "elementwise", "translation_invariance", "rests_without_gradient"],
+    "scale_by_adopt": ["sign_symmetry", "elementwise", "translation_invariance", "rests_without_gradient"],
+    "scale_by_agr": ["sign_symmetry", "permutation_equivariance", "translation_invariance"],
+    "scale_by_lion": ["sign_symmetry", "elementwise", "translation_invariance", "rests_without_gradient"],
+    "orthogonal_project": ["orthogonal_to_parameter", "sign_symmetry", "permutation_equivariance"],
+    "trace": ["sign_symmetry", "elementwise", "rotation_equivariance", "continuity"],
+    "centralize": ["sign_symmetry", "translation_invariance", "continuity"],
+}
+
+
+@pytest.mark.parametrize(("name", "law"), [(name, law) for name, found in DECLARED.items() for law in found])
+def test_transforms_keep_the_laws_that_are_theirs(name: str, law: str) -> None:
+    tx = hf.trace(0.9) if name == "trace" else getattr(hf, name)()
+    check(getattr(laws, law)(), tx)
+
+
+COMPOSITION = ["chain_identity", "chain_associativity", "names_do_not_matter", "mask_is_removal", "partition_of_one"]
+
+
+@pytest.mark.parametrize("law", [*COMPOSITION, "trees_alike"])
+def test_composition_is_lawful(law: str) -> None:
+    check(getattr(laws, law)(), hf.chain(hf.scale_by_adopt(), hf.cautious_mask()))
+
+
+def test_twins() -> None:
+    chain = hf.chain(hf.scale_by_adam(), hf.add_decayed_weights(0.01), hf.scale_by_learning_rate(0.01))
+    check(laws.equals(other=chain), adamw)
+    check(
+        laws.maximizes(other=lambda p: torch.optim.Adam(p, lr=0.1)),
+        lambda p: torch.optim.Adam(p, lr=0.1, maximize=True),
+    )
+    check(laws.accumulates(other=hf.trace(0.9), every=2), hf.accumulate(hf.trace(0.9), 2))
+    assert "step 2" in str(broken(laws.equals(other=hf.trace(0.8)), hf.trace(0.9)))
+
+
+def test_gauges() -> None:
+    check(laws.lora_gauge(), hf.hina_adamw(0.01))
+    broken(laws.lora_gauge(), hf.scale_by_adam())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_law_says_what_it_states(name: str) -> None:
+    numbers = {"bounded": {"limit": 1.0}, "no_blow_up": {"limit": 1.0}, "scale_equivariance": {"degree": 1}}
+    twins = {"equals", "maximizes", "accumulates"}
+    law = getattr(laws, name)(**numbers.get(name, {}), **({"other": hf.identity()} if name in twins else {}))
+    assert law.name == name
+    assert law.statement.endswith(".")
+    assert str(law).startswith(name)
