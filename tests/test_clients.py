@@ -18,12 +18,19 @@ QUICK = ("torch_contract", "state_dict_resume", "amp_gradscaler")
 OTHERS = ("optim_info_suite", "lr_schedulers", "kohya_client", "lycoris_lokr", "hf_trainer")
 """Run by ``nox -s clients``, which installs what they drive."""
 
+QUIRKS = {
+    ("lycoris_lokr", "Original"): "the original's numbers blow up on a fresh Tucker module",
+}
+"""What the original formula set is held to, quirks included, and a client therefore objects to."""
+
 
 @pytest.mark.parametrize("factory", ["Published", "Original", "Composed"])
 @pytest.mark.parametrize("script", [*QUICK, *OTHERS])
 def test_a_client_finds_nothing_to_object_to(script: str, factory: str, request: pytest.FixtureRequest) -> None:
     if script in OTHERS and not request.config.getoption("--all-clients"):
         pytest.skip("driven with --all-clients only")
+    if (script, factory) in QUIRKS:
+        request.applymarker(pytest.mark.xfail(reason=QUIRKS[script, factory], strict=True))
     optimizer = f"factories:{factory}"
     path = os.pathsep.join((str(ROOT), str(CLIENTS)))
     done = subprocess.run(

@@ -14,8 +14,10 @@ class Published(hf.HinaAdamW):
 class Original(hf.HinaAdamW):
     """The recipe with the numbers of the optimizer that the guide was written for."""
 
-    def __init__(self, params: Any, lr: float = 1e-3, **numbers: Any) -> None:
-        super().__init__(params, lr=lr, formulas="original", **numbers)
+    def __init__(
+        self, params: Any, lr: Any = 1e-3, betas: Any = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, formulas="original")
 
 
 class Composed(hf.Optimizer):
