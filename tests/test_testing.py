@@ -26,12 +26,8 @@ def fused(params: Any) -> torch.optim.Optimizer:
     return adamw(params, fused=True)
 
 
-def published(params: Any) -> torch.optim.Optimizer:
-    return hina(params)
-
-
 def original(params: Any) -> torch.optim.Optimizer:
-    return hina(params, formulas="original")
+    return hina(params, formulas="original", discover_names=False)
 
 
 def hina(params: Any, **more: Any) -> torch.optim.Optimizer:
@@ -139,7 +135,6 @@ CONDUCT = [
     "order_independence",
     "precision",
     "purity",
-    "reordered_resume",
     "resume",
     "resume_in_bfloat16",
     "saved_stays",
@@ -156,12 +151,12 @@ def plain(params: Any) -> hf.Optimizer:
 
 @pytest.mark.parametrize("name", CONDUCT)
 def test_our_optimizer_keeps_every_law_of_conduct(name: str) -> None:
-    check(getattr(laws, name)(), plain if name != "reordered_resume" else published)
+    check(getattr(laws, name)(), plain)
 
 
 DECLARED = {
     "scale_by_adam": ["sign_symmetry", "elementwise", "translation_invariance", "rests_without_gradient"],
-    "scale_by_adopt": ["sign_symmetry", "elementwise", "translation_invariance", "rests_without_gradient"],
+    "scale_by_adopt": ["sign_symmetry", "translation_invariance", "rests_without_gradient"],
     "scale_by_agr": ["sign_symmetry", "permutation_equivariance", "translation_invariance"],
     "scale_by_lion": ["sign_symmetry", "elementwise", "translation_invariance", "rests_without_gradient"],
     "orthogonal_project": ["orthogonal_to_parameter", "sign_symmetry", "permutation_equivariance"],

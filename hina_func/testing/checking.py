@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .subjects import Subject, Torch, Transform, Values, as_subject
 
-PROFILES: Mapping[str, int] = {"quick": 60, "ci": 300, "thorough": 2000}
+PROFILES: Mapping[str, int] = {"quick": 40, "ci": 300, "thorough": 2000}
 """How many examples a law is tried on."""
 
 
@@ -95,7 +95,7 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
     Args:
         law: from `hina_func.testing.laws`.
         thing: a `GradientTransformation`, or a factory ``f(parameters) -> torch.optim.Optimizer``.
-        profile: "quick", "ci" or "thorough": 60, 300 or 2000 examples.
+        profile: "quick", "ci" or "thorough": 40, 300 or 2000 examples.
         seed: another one tries other examples; the same one the same.
 
     Raises:
