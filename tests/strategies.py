@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 import hypothesis.strategies as st
-import numpy as np
 import torch
-from hypothesis.extra import numpy as hnp
 from torch import Tensor
+
+from hina_func.testing import strategies as shipped
 
 Tree = dict[str, Tensor]
 Shape = tuple[int, ...]
@@ -49,7 +49,7 @@ matrices = st.sampled_from([(1, 2), (2, 3), (3, 1), (3, 3), (2, 1, 3), (2, 2, 2)
 @cache
 def tensors(shape: Shape, elements: st.SearchStrategy[float] = entries) -> st.SearchStrategy[Tensor]:
     """A tensor of this shape, each element drawn."""
-    return hnp.arrays(np.float64, shape, elements=elements, fill=st.nothing()).map(torch.from_numpy)
+    return shipped.tensors(shape, elements)
 
 
 def cut(values: Tensor, shapes: dict[str, Shape]) -> Tree:

@@ -538,6 +538,28 @@ def test_a_state_of_another_optimizer_is_refused():
     refused(opt, adamw.state_dict(), "exp_avg")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": None},
+        {"state": []},
+        {"param_groups": None},
+        {"param_groups": [3]},
+        {"param_groups": [{"lr": 0.1}]},
+        {"hina_func": "chain"},
+        {"hina_func": {"format": 1}},
+        {"hina_func": {"format": 1, "transforms": 3}},
+    ],
+)
+def test_what_is_no_state_dict_is_refused(change):
+    opt, _ = stepped()
+    refused(opt, copy.deepcopy(opt.state_dict()) | change)
+    lacking = copy.deepcopy(opt.state_dict())
+    del lacking[next(iter(change))]
+    if "hina_func" not in change:
+        refused(opt, lacking, "state dict")
+
+
 def test_a_format_from_the_future_is_refused():
     opt, _ = stepped()
     saved = copy.deepcopy(opt.state_dict())

@@ -1,4 +1,7 @@
-"""Checkpoint files: exact, whole at every moment, and refused when a single byte is not as it was written."""
+"""Checkpoint files: exact, whole at every moment, and refused when a single byte is not as it was written.
+
+Run as a script, this file is a training that is killed while it saves.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -23,9 +28,9 @@ import hina_func as hf
 DTYPES = [torch.float32, torch.bfloat16, torch.float64]
 
 
-def optimizer(dtype: torch.dtype = torch.float32, order: int = 1, **more: object) -> hf.HinaAdamW:
+def optimizer(dtype: torch.dtype = torch.float32, order: int = 1) -> hf.HinaAdamW:
     params = {name: nn.Parameter(x) for name, x in draw(1, dtype).items()}
-    return hf.HinaAdamW(dict(list(params.items())[::order]), lr=0.01, **more)
+    return hf.HinaAdamW(dict(list(params.items())[::order]), lr=0.01)
 
 
 def tiny(params: dict[str, torch.Tensor] | None = None) -> hf.Optimizer:
@@ -82,6 +87,26 @@ def test_groups_come_back_as_they_were(tmp_path: Path) -> None:
     assert (group["initial_lr"], group["betas"], group["tag"]) == (1 / 3, (0.5, 0.75), [1, None])
 
 
+def test_another_optimizer_is_refused(tmp_path: Path) -> None:
+    adamw = torch.optim.AdamW([nn.Parameter(torch.ones(2))])
+    for call in (hf.save_checkpoint, hf.load_checkpoint):
+        with pytest.raises(TypeError, match=r"must be a hina_func.Optimizer, got AdamW"):
+            call(tmp_path / "c", adamw)
+    assert not list(tmp_path.iterdir())
+
+
+def test_extra_comes_back_as_it_was(tmp_path: Path) -> None:
+    extra = {"step": 3, "tuple": [1], "at": {"tuple": [2]}, "split": (0.1, (None, True)), "by": {1: "one"}, "dict": {}}
+    hf.save_checkpoint(tmp_path / "c", tiny(), extra)
+    assert hf.load_checkpoint(tmp_path / "c", tiny()) == extra
+
+
+def test_a_file_has_the_rights_of_any_other(tmp_path: Path) -> None:
+    hf.save_checkpoint(tmp_path / "c", tiny())
+    (tmp_path / "other").write_bytes(b"")
+    assert (tmp_path / "c").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_what_json_cannot_say_is_refused_and_no_file_is_left(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         hf.save_checkpoint(tmp_path / "c", tiny(), {"f": object()})
@@ -127,8 +152,6 @@ def test_every_changed_byte_and_every_cut_is_refused(tmp_path: Path) -> None:
 
 def resealed(path: Path, header: bytes, body: bytes = b"") -> None:
     """A file with a right digest, as only somebody who means it would write one."""
-    from hashlib import sha256
-
     raw = len(header).to_bytes(8, "little") + header + body
     path.write_bytes(raw.replace(b"0" * 64, sha256(raw).hexdigest().encode(), 1))
 
@@ -148,6 +171,10 @@ SEAL = b'"sha256":"' + b"0" * 64 + b'"'
         b'{"w":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]},"__metadata__":{'
         b'"hina_func":"{\\"chain\\":{},\\"groups\\":[],\\"extra\\":{}}",' + SEAL + b"}}",
         b"\xff\xfe" + SEAL,
+        *(
+            b'{"__metadata__":{"hina_func":"' + manifest.replace(b'"', b'\\"') + b'",' + SEAL + b"}}"
+            for manifest in (b'{"set":[]}', b'{"dict":[["chain",1],["groups",1]]}', b'{"dict":5}', b'{"a":1,"b":2}')
+        ),
     ],
 )
 def test_a_forged_file_is_refused_in_words(header: bytes, tmp_path: Path) -> None:
@@ -226,13 +253,16 @@ def kill_and_resume(path: Path, kills: int) -> None:
         if child == 0:
             try:
                 live(path)
-            finally:
-                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
         if killed < kills:
             time.sleep(clock.uniform(0.0, 0.3))
             os.kill(child, signal.SIGKILL)
             killed += 1
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+        assert status in (0, signal.SIGKILL), "a life ended of itself"
         if path.exists():
             survivor = optimizer()
             step = hf.load_checkpoint(path, survivor)["step"]

@@ -72,6 +72,13 @@ def peeks(updates: Any, params: Any) -> Any:
     return {name: u.mul_(2) for name, u in updates.items()}
 
 
+def shifts(updates: Any, params: Any) -> Any:
+    """Moves the parameters itself."""
+    for param in params.values():
+        param.add_(1)
+    return updates
+
+
 def broken(law: Law, thing: Any) -> Counterexample:
     with pytest.raises(Counterexample) as found:
         check(law, thing)
@@ -88,6 +95,7 @@ KNOWN = [
     ("float32 state rounded on loading", laws.state_dtype_kept(), RoundsOnLoading, 1, 1),
     ("and so no exact resume", laws.resume_in_bfloat16(), RoundsOnLoading, 3, 2),
     ("state shared by all", laws.determinism(), CountsForAll, 1, 2),
+    ("parameters written to", laws.purity(), hf.stateless(shifts), 1, 1),
     ("an argument written to", laws.purity(), hf.stateless(peeks), 1, 1),
     ("momentum is not bounded", laws.bounded(limit=1.0), hf.trace(0.9), 1, 1),
     ("weight decay is not translation invariant", laws.translation_invariance(), adamw, 1, 1),
@@ -116,6 +124,8 @@ def test_the_same_seed_finds_the_same() -> None:
 def test_a_law_is_not_asked_of_things_it_is_not_about() -> None:
     with pytest.raises(TypeError, match="is not about"):
         check(laws.closure(), hf.scale_by_adam())
+    with pytest.raises(ValueError, match="profile must be one of"):
+        check(laws.determinism(), adamw, profile="long")
     with pytest.raises(TypeError, match="factory"):
         check(laws.determinism(), 3)
     with pytest.raises(TypeError, match="limit"):

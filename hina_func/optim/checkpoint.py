@@ -25,6 +25,7 @@ def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], l
     Raises:
         ValueError: if it does not fit; lists what differs.
     """
+    _require_form(saved)
     chain_differences = _chain_differences(saved.get("hina_func"), link)
     differences = list(chain_differences)
     saved_groups = saved["param_groups"]
@@ -65,12 +66,28 @@ def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], l
     return {**saved, "state": state, "param_groups": aligned_groups}
 
 
+def _require_form(saved: Mapping[str, Any]) -> None:
+    """Refuse what is no state dict at all."""
+    groups, meta = saved.get("param_groups"), saved.get("hina_func", {})
+    if not (
+        isinstance(saved.get("state"), Mapping)
+        and isinstance(groups, list)
+        and all(isinstance(group, Mapping) and isinstance(group.get("params"), list) for group in groups)
+        and isinstance(meta, Mapping)
+        and isinstance(meta.get("transforms", []), list)
+    ):
+        raise ValueError(
+            "the saved state does not fit this optimizer: it is no state dict, which has a dict 'state' and a list "
+            f"'param_groups' of dicts with a list 'params'; it has {', '.join(map(repr, saved)) or 'nothing'}"
+        )
+
+
 def _chain_differences(meta: Mapping[str, Any] | None, link: Link) -> list[str]:
     if meta is None:
         return []
     if meta.get("format") != FORMAT:
         return [f"it has format {meta.get('format')!r}, this version reads {FORMAT}"]
-    here, there = fingerprint(link), list(meta["transforms"])
+    here, there = fingerprint(link), meta.get("transforms", [])
     if here == there:
         return []
     gone, new = ([x for x in side if x not in other] for side, other in ((there, here), (here, there)))

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ from .optimizer import Optimizer
 
 BLANK = b"0" * 64
 DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-TUPLE = "tuple"
-"""JSON has no tuples; one is written as an object with this key."""
 
 
 def save_checkpoint(path: str | Path, optimizer: Optimizer, extra: Mapping[str, Any] | None = None) -> None:
@@ -37,10 +34,12 @@ def save_checkpoint(path: str | Path, optimizer: Optimizer, extra: Mapping[str, 
     Args:
         path: of the file; its folder must exist.
         optimizer: what to save.
-        extra: what a training loop needs beside it, such as ``{"step": 100}``: anything JSON can say.
+        extra: what a training loop needs beside it, such as ``{"step": 100}``: numbers, strings, booleans, None, and
+            lists, tuples and dicts of them.
 
     Raises:
-        TypeError: if a group or ``extra`` holds something that JSON cannot say.
+        OSError: if the file cannot be written.
+        TypeError: if a group or ``extra`` holds anything else, or ``optimizer`` is none of this library.
 
     >>> import hina_func as hf, tempfile, torch
     >>> params = {"w": torch.nn.Parameter(torch.zeros(2))}
@@ -50,14 +49,15 @@ def save_checkpoint(path: str | Path, optimizer: Optimizer, extra: Mapping[str, 
     ...     load_checkpoint(f"{folder}/last.safetensors", optimizer)
     {'step': 3}
     """
+    _require_ours(optimizer)
     whole = optimizer.state_dict()
     tensors = {f"param/{name}": param for name, param in optimizer.named_parameters().items()}
     tensors |= {f"state/{i}/{key}": x for i, rows in whole["state"].items() for key, x in rows.items()}
     groups = []
     for i, group in enumerate(whole["param_groups"]):
         tensors |= {f"group/{i}/{key}": x for key, x in group.items() if isinstance(x, Tensor)}
-        groups.append({key: _told(x) for key, x in group.items() if not isinstance(x, Tensor)})
-    manifest = json.dumps({"chain": whole["hina_func"], "groups": groups, "extra": _told(dict(extra or {}))})
+        groups.append({key: x for key, x in group.items() if not isinstance(x, Tensor)})
+    manifest = json.dumps(_told({"chain": whole["hina_func"], "groups": groups, "extra": dict(extra or {})}))
     apart = {key: x.detach().cpu().clone(memory_format=torch.contiguous_format) for key, x in tensors.items()}
     content = save(apart, {"hina_func": manifest, "sha256": BLANK.decode()})
     digest = hashlib.sha256(content).hexdigest().encode()
@@ -78,6 +78,7 @@ def load_checkpoint(path: str | Path, optimizer: Optimizer) -> dict[str, Any]:
 
     Raises:
         OSError: if the file cannot be read.
+        TypeError: if ``optimizer`` is none of this library.
         ValueError: if it is no such checkpoint, if a byte of it has changed, or if it does not fit the optimizer.
 
     >>> import hina_func as hf, tempfile, torch
@@ -88,17 +89,8 @@ def load_checkpoint(path: str | Path, optimizer: Optimizer) -> dict[str, Any]:
     ...
     ValueError: ... is no checkpoint of hina_func: there is no digest in a safetensors header
     """
-    tensors, manifest = _read(Path(path))
-    groups = [dict(group) for group in manifest["groups"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    params: dict[str, Tensor] = {}
-    for place, x in tensors.items():
-        kind, _, rest = place.partition("/")
-        if kind == "param":
-            params[rest] = x
-        else:
-            index, _, key = rest.partition("/")
-            (groups[int(index)] if kind == "group" else state.setdefault(int(index), {}))[key] = x
+    _require_ours(optimizer)
+    params, state_dict, extra = _read(Path(path))
     live = optimizer.named_parameters()
     differences = [
         f"{name} is {_kind(params[name])} in the file and {_kind(live[name])} here"
@@ -109,15 +101,23 @@ def load_checkpoint(path: str | Path, optimizer: Optimizer) -> dict[str, Any]:
     differences += [f"{name} is only here" for name in sorted(live.keys() - params.keys())]
     if differences:
         raise ValueError(f"{path} does not fit this optimizer: {'; '.join(differences[:20])}")
-    optimizer.load_state_dict({"state": state, "param_groups": groups, "hina_func": manifest["chain"]})
+    optimizer.load_state_dict(state_dict)
     with torch.no_grad():
         for name, x in params.items():
             live[name].copy_(x)
-    return dict(manifest["extra"])
+    return extra
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and manifest of a file whose digest is right."""
+def _require_ours(optimizer: Any) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer must be a hina_func.Optimizer, got {type(optimizer).__name__}; "
+            "where a trainer has wrapped it, pass what is inside (optimizer.optimizer in Accelerate)"
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """Parameters by name, state dict and extra of a file whose digest is right."""
     content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")
     found = DIGEST.search(content, 8, min(8 + size, len(content)))
@@ -130,22 +130,32 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path} is damaged: its content is not what was saved. Load an older checkpoint")
     try:
         manifest = _untold(json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["hina_func"]))
-        return load(content), {key: manifest[key] for key in ("chain", "groups", "extra")}
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as reason:
+        chain, groups, extra = manifest["chain"], manifest["groups"], manifest["extra"]
+        params: dict[str, Tensor] = {}
+        state: dict[int, dict[str, Tensor]] = {}
+        for place, x in load(content).items():
+            kind, _, rest = place.partition("/")
+            if kind == "param":
+                params[rest] = x
+            else:
+                index, _, key = rest.partition("/")
+                (groups[int(index)] if kind == "group" else state.setdefault(int(index), {}))[key] = x
+    except (ValueError, LookupError, TypeError, AssertionError, RecursionError, safetensors.SafetensorError) as reason:
         raise ValueError(f"{path} is no checkpoint of hina_func: {reason!r}") from reason
+    return params, {"state": state, "param_groups": groups, "hina_func": chain}, extra
 
 
 def _write(path: Path, content: bytes) -> None:
     """Replace a file in one go."""
-    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
-        os.unlink(part)
+        part.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -159,21 +169,21 @@ def _kind(x: Tensor) -> str:
 
 
 def _told(value: Any) -> Any:
-    """A value as JSON can say it."""
-    if isinstance(value, tuple):
-        return {TUPLE: [_told(part) for part in value]}
+    """A value as JSON can say it: tuples and dicts by name, because JSON has no tuples and no keys but strings."""
     if isinstance(value, list):
         return [_told(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _told(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return {"tuple": [_told(part) for part in value]}
+    if isinstance(value, Mapping):
+        return {"dict": [[_told(key), _told(part)] for key, part in value.items()]}
     return value
 
 
 def _untold(value: Any) -> Any:
+    """The inverse of `_told`."""
     if isinstance(value, list):
         return [_untold(part) for part in value]
     if isinstance(value, dict):
-        return (
-            tuple(map(_untold, value[TUPLE])) if value.keys() == {TUPLE} else {k: _untold(v) for k, v in value.items()}
-        )
+        ((kind, parts),) = value.items()
+        return {"tuple": tuple, "dict": dict}[kind](map(_untold, parts))
     return value

@@ -15,6 +15,7 @@ from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
+from ..checks import require_choice
 from .subjects import Subject, Torch, Transform, Values, as_subject
 
 PROFILES: Mapping[str, int] = {"quick": 40, "ci": 300, "thorough": 2000}
@@ -101,6 +102,7 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
     Raises:
         Counterexample: the smallest that was found.
         TypeError: if the law is not about such things.
+        ValueError: for another profile.
 
     >>> import hina_func as hf
     >>> from hina_func.testing import check, laws
@@ -114,6 +116,7 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
     grads 1  {w: [2.0]}
     step 1: w moved by 2, farther than 1
     """
+    require_choice(tuple(PROFILES), profile=profile)
     subject = as_subject(thing)
     if not law.concerns(subject):
         raise TypeError(f"the law {law} is not about subjects like {subject.name}")

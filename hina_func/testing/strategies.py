@@ -36,8 +36,6 @@ shapes = st.sampled_from([(1,), (2,), (3,), (2, 2), (2, 3), ()])
 
 matrices = st.sampled_from([(2, 2), (2, 3), (3, 2)])
 
-dtypes = st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64])
-
 
 class History(NamedTuple):
     """Parameters at the start, and the gradients of successive steps."""
@@ -88,11 +86,10 @@ def trees(
     of: st.SearchStrategy[Shape] = shapes,
     elements: st.SearchStrategy[float] = elements,
     max_tensors: int = 2,
-    dtype: torch.dtype = torch.float64,
 ) -> Values:
     """One or more named tensors."""
     names = "wvu"[: draw(st.integers(1, max_tensors))]
-    return {name: draw(tensors(draw(of), elements, dtype)) for name in names}
+    return {name: draw(tensors(draw(of), elements)) for name in names}
 
 
 def like(params: Values, elements: st.SearchStrategy[float] = elements) -> st.SearchStrategy[Values]:
@@ -176,7 +173,6 @@ def histories(
     min_steps: int = 1,
     max_steps: int = 4,
     max_tensors: int = 2,
-    dtype: torch.dtype = torch.float64,
 ) -> History:
     """A start and the gradients of some steps.
 
@@ -188,9 +184,8 @@ def histories(
         min_steps: the fewest steps.
         max_steps: the most.
         max_tensors: the most parameters.
-        dtype: of parameters and gradients.
     """
-    start = draw(trees(of, max_tensors=max_tensors, dtype=dtype) if params is None else params)
+    start = draw(trees(of, max_tensors=max_tensors) if params is None else params)
     steps = draw(st.integers(min_steps, max_steps))
     return History(start, draw(st.sampled_from(patterns))(draw, start, steps))
 

@@ -72,17 +72,17 @@ class TransformRun:
 
     def __init__(self, tx: GradientTransformation, params: Mapping[str, Tensor]) -> None:
         self.tx = tx
-        self._params = {name: param.clone() for name, param in params.items()}
-        self.state = tx.init(self._params)
+        self.values = {name: param.clone() for name, param in params.items()}
+        self.state = tx.init(self.values)
 
     def step(self, grads: Gradients) -> Values:
-        updates, self.state = self.tx.update(dict(grads), self.state, self._params)
-        self._params = apply_updates(self._params, updates)
+        updates, self.state = self.tx.update(dict(grads), self.state, self.values)
+        self.values = apply_updates(self.values, updates)
         there = {name: update for name, update in updates.items() if update is not None}
-        return {name: there.get(name, torch.zeros_like(param)) for name, param in self._params.items()}
+        return {name: there.get(name, torch.zeros_like(param)) for name, param in self.values.items()}
 
     def params(self) -> Values:
-        return {name: param.clone() for name, param in self._params.items()}
+        return {name: param.clone() for name, param in self.values.items()}
 
     def saved(self) -> Any:
         return deepcopy(self.state)
@@ -146,7 +146,7 @@ class TorchRun:
         self.optimizer.load_state_dict(deepcopy(saved))
 
 
-def as_subject(thing: Any, name: str = "") -> Subject:
+def as_subject(thing: Any) -> Subject:
     """A subject as it is, a transformation or an optimizer factory behind that face.
 
     Raises:
@@ -155,9 +155,9 @@ def as_subject(thing: Any, name: str = "") -> Subject:
     if isinstance(thing, (Transform, Torch)):
         return thing
     if isinstance(thing, GradientTransformation):
-        return Transform(thing, name)
+        return Transform(thing)
     if callable(thing):
-        return Torch(thing, name)
+        return Torch(thing)
     raise TypeError(
         "a law is asked of a GradientTransformation or of a factory f(parameters) -> torch.optim.Optimizer, "
         f"got {type(thing).__name__}"

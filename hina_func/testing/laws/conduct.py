@@ -49,12 +49,12 @@ def purity(subject: Subject, history: History) -> None:
         expect_equal([cast(Values, after)], [grads], f"gradients after step {i}")
         for old, now in zip(before, kept, strict=True):
             if not torch.equal(old, now) and not old.isnan().any():
-                raise Violation(f"step {i} wrote into the state it was given: {now.tolist()} was {old.tolist()}")
+                raise Violation(f"step {i} wrote into what it was given: {now.tolist()} was {old.tolist()}")
 
 
 def _kept(run: Any) -> list[torch.Tensor]:
-    """The state that an update must not write to: a functional one."""
-    return tensors_of(run.state) if isinstance(run, TransformRun) else []
+    """What an update must not write to: the parameters and the state of a functional run."""
+    return [*run.values.values(), *tensors_of(run.state)] if isinstance(run, TransformRun) else []
 
 
 @law(histories(of=st.sampled_from([(2,), (1,)]), max_steps=3))
@@ -172,5 +172,9 @@ def trees_alike(subject: Transform, history: History) -> None:
     for grads in history.grads:
         tree = {"a": {"b": grads["w"]}, "c": [grads["w"]]}
         updates, state = subject.tx.update(tree, state, params)
-        if updates.keys() != params.keys() or not torch.equal(updates["a"]["b"], updates["c"][0]):
-            raise Violation(f"two equal leaves got different updates: {shown({'a.b': updates['a']['b']})}")
+        found = {"a.b": updates["a"]["b"], "c.0": updates["c"][0]}
+        for name, x in found.items():
+            if (x.shape, x.dtype) != (history.params["w"].shape, history.params["w"].dtype):
+                raise Violation(f"the update of {name} is {x.dtype} of shape {tuple(x.shape)}")
+        if not torch.equal(*found.values()):
+            raise Violation(f"two equal leaves got different updates: {shown(found)}")

@@ -67,10 +67,11 @@ def state_dtype_kept(subject: Torch, history: History) -> None:
         whole.step(grads)
     resumed = subject.start(whole.params())
     resumed.load(whole.saved())
-    for saved, loaded in zip(whole.optimizer.state.values(), resumed.optimizer.state.values(), strict=False):
-        for key, x in saved.items():
+    for name, param in whole.live.items():
+        loaded = resumed.optimizer.state[resumed.live[name]]
+        for key, x in whole.optimizer.state[param].items():
             if isinstance(x, torch.Tensor) and loaded[key].dtype != x.dtype:
-                raise Violation(f"state {key!r} was {x.dtype}, is {loaded[key].dtype} after loading")
+                raise Violation(f"state {key!r} of {name} was {x.dtype}, is {loaded[key].dtype} after loading")
 
 
 @law(several, of=Torch)

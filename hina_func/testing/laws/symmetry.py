@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import hypothesis.strategies as st
 import torch
 
@@ -40,11 +42,11 @@ def translation_invariance(subject: Subject, example: tuple[History, float]) -> 
 
 
 @law(st.tuples(histories(of=vectors, max_tensors=1), st.randoms(use_true_random=False)))
-def permutation_equivariance(subject: Subject, example: tuple[History, object]) -> None:
+def permutation_equivariance(subject: Subject, example: tuple[History, Random]) -> None:
     """Elements of a tensor in another order move as before, in that order."""
     history, random = example
     order = list(range(history.params["w"].numel()))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     found = moves(subject, *history.mapped(lambda p: p[order], lambda g: g[order]))
     expected = [over(lambda x: x[order], move) for move in moves(subject, *history)]
     expect_close(found, expected, f"elements in the order {order}", tolerance=1e-9)
