@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +69,14 @@ def require_value(hyper: Hyperparam, value: Any) -> None:
         value = value[hyper.index]
     for rule in sorted(hyper.rules) or ["finite"]:
         _check(hyper.name, rule, value)
+
+
+def callers_level(thing: Any) -> int:
+    """The ``stacklevel`` of a warning that a method of ``thing`` gives, for the line outside that called it."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and (level == 0 or frame.f_locals.get("self") is thing):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _require(rule: str, arguments: dict[str, Hyper]) -> None:

@@ -44,7 +44,7 @@ FLOORS = (
     ),
     ("original",),
     ("recipes",),
-    ("optim.__init__", "optim.naming", "optim.numbers", "optim.program", "optim.rows"),
+    ("optim.__init__", "optim.groups", "optim.naming", "optim.numbers", "optim.program", "optim.rows"),
     ("optim.pieces",),
     ("optim.checkpoint", "optim.engine", "optim.fused"),
     ("optim.run",),

@@ -680,6 +680,136 @@ def test_groups_may_be_replaced_by_equal_ones():
     assert same(numbers(continued(replace)[1]), unchanged())
 
 
+@pytest.mark.parametrize("given", [{}, {"lr": 0.1}, {"lr": 0.1, "weight_decay": 0.01}])
+def test_a_group_appended_by_hand_gets_what_add_param_group_would_give_it(given):
+    def grow(add: Callable[[hf.Optimizer, dict[str, Any]], Any]) -> dict[str, Tensor]:
+        params = leaves({**LORA, "rest": (3,)})
+        old = {name: params[name] for name in LORA}
+        opt = optimizer(old)
+        train(opt, old, 2)
+        add(opt, {"params": [("rest", params["rest"])], **given})
+        train(opt, params, 2, 60)
+        assert names_of(opt) == [list(LORA), ["rest"]]
+        assert opt.param_groups[1].keys() == opt.param_groups[0].keys()
+        return numbers(params)
+
+    assert same(
+        grow(lambda opt, group: opt.param_groups.append(group)), grow(lambda opt, group: opt.add_param_group(group))
+    )
+
+
+def test_a_parameter_twice_in_a_group_without_names_is_warned_of_as_in_torch():
+    w = nn.Parameter(torch.ones(2))
+    with pytest.warns(UserWarning, match="duplicate parameters"):
+        optimizer([w, w], plain_adam(), discover_names=False)
+
+
+def test_a_group_put_in_front_by_hand_stays_there():
+    params = leaves({**LORA, "rest": (3,)})
+    opt = optimizer({name: params[name] for name in LORA})
+    opt.param_groups.insert(0, {"params": [("rest", params["rest"])], "lr": 0.0})
+    train(opt, params, 1)
+    assert names_of(opt) == [["rest"], list(LORA)]
+    assert [group["lr"] for group in opt.param_groups] == [0.0, 0.1]
+
+
+def test_an_impossible_group_appended_by_hand_is_refused_and_changes_nothing():
+    params = leaves()
+    opt = optimizer(params)
+    train(opt, params, 2)
+    before, groups = numbers(params), [dict(group) for group in opt.param_groups]
+    strange = {"params": [params["q.lora_A.weight"]]}
+    opt.param_groups.append(strange)
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        opt.step()
+    assert same(numbers(params), before)
+    assert [dict(group) for group in opt.param_groups[:-1]] == groups
+    assert opt.param_groups[-1] is strange
+    opt.param_groups.pop()
+    opt.step()
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    {
+        "taken out": (lambda p: p.pop(0), [1, 2, 3]),
+        "another list": (lambda p: p[:] and p[2:], [2, 3]),
+        "turned round": (lambda p: p[::-1], [3, 2, 1, 0]),
+        "swapped in place": (lambda p: p.__setitem__(slice(0, 2), p[1::-1]), [1, 0, 2, 3]),
+    }.values(),
+    ids=["taken out", "another list", "turned round", "swapped in place"],
+)
+def test_names_follow_parameters_that_are_moved_in_the_list_by_hand(edit, expected, steps):
+    params = leaves()
+    opt = optimizer(params)
+    train(opt, params, steps)
+    group, tensors = opt.param_groups[0], list(params.values())
+    edited = edit(group["params"])
+    if isinstance(edited, list):
+        group["params"] = edited
+    train(opt, params, 1, 60)
+    assert [id(p) for p in group["params"]] == [id(tensors[i]) for i in expected]
+    assert names_of(opt) == [[list(LORA)[i] for i in expected]]
+
+
+def test_a_parameter_put_into_the_list_by_hand_is_optimized_under_the_name_its_module_has_for_it():
+    params = leaves()
+    opt = optimizer(params)
+    train(opt, params, 2)
+    late = owned(leaves({"late.lora_A.weight": (2, 3), "late.lora_B.weight": (4, 2)}))
+    opt.param_groups[0]["params"].extend(late.parameters())
+    everything = {**params, **dict(late.named_parameters())}
+    before = numbers(everything)
+    train(opt, everything, 2, 60)
+    assert names_of(opt) == [list(everything)]
+    assert all(not torch.equal(before[name], p) for name, p in everything.items())
+    assert opt.coverage().startswith("lora_plus_lr_scale: 3 LoRA modules")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda group: group.pop("lr"), "parameter group 0 has no 'lr' any more"),
+        (lambda group: group.update(lr=-0.1), "lr must be >= 0, got -0.1"),
+        (lambda group: group.update(lr=float("nan")), "lr must be >= 0, got nan"),
+        (lambda group: group.update(betas=(0.9, 1.0)), r"betas must be in \[0, 1\), got 1.0"),
+        (lambda group: group.update(betas=0.9), "betas must be 2 numbers, got 0.9"),
+        (lambda group: group.update(lr=torch.ones(2)), "Tensor lr must be 1-element"),
+        (
+            lambda group: group["params"].append(group["params"][0]),
+            "two parameters have the same name: q.lora_A.weight",
+        ),
+        (lambda group: group.update(param_names=["a", "a", "b", "c"]), "two parameters have the same name: a"),
+    ],
+)
+@pytest.mark.parametrize("steps", [0, 2])
+def test_groups_spoilt_by_hand_are_refused_before_anything_has_changed(edit, message, steps):
+    params = leaves()
+    opt = optimizer(params)
+    train(opt, params, steps)
+    edit(opt.param_groups[0])
+    before, state = numbers(params), copy.deepcopy(dict(opt.state))
+    with pytest.raises(ValueError, match=message):
+        train(opt, params, 1, 60)
+    assert same(numbers(params), before)
+    assert all(same(a, b) for a, b in zip(state.values(), opt.state.values(), strict=True))
+
+
+def test_a_parameter_that_became_complex_is_refused_before_anything_has_changed():
+    params = leaves()
+    opt = optimizer(params)
+    train(opt, params, 2)
+    before = numbers(params)
+    name = "k.lora_B.weight"
+    params[name].grad = None
+    params[name].data = params[name].data.to(torch.complex64)
+    params[name].grad = torch.ones_like(params[name].data)
+    with pytest.raises(ValueError, match=f"{name}.*complex64"):
+        opt.step()
+    assert all(torch.equal(params[n], before[n]) for n in LORA if n != name)
+
+
 def test_tensors_may_be_replaced_before_the_first_step():
     """As FSDP2 and casts of a whole network do it; names stay with the places."""
     params, reference = leaves(), leaves()
@@ -838,6 +968,13 @@ def test_an_added_group_gets_names_from_its_module():
     opt.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
     opt.add_param_group({"params": []})
     assert names_of(opt) == [list(LORA), ["v.lora_A.weight"], ["param.5"], []]
+
+
+def test_an_added_group_of_a_module_with_the_same_names_is_told_apart():
+    first, second = owned(leaves(PLAIN), TextEncoder), owned(leaves(PLAIN), Denoiser)
+    opt = optimizer(first.parameters(), plain_adam())
+    opt.add_param_group({"params": second.parameters()})
+    assert names_of(opt) == [list(PLAIN), [f"Denoiser.{name}" for name in PLAIN]]
 
 
 @pytest.mark.filterwarnings("ignore:the parameters have no names")
@@ -1462,3 +1599,16 @@ def test_formulas_are_one_of_two():
     train(hf.HinaAdamW(params, **HINA, formulas="original"), params)
     train(hf.HinaAdamW(reference, **HINA), reference)
     assert not any(torch.equal(params[name], reference[name]) for name in LORA)
+
+
+class MyHina(hf.HinaAdamW):
+    def __init__(self, params: Any, **arguments: Any) -> None:
+        super().__init__(params, **arguments)
+
+
+@pytest.mark.parametrize("kind", [lambda p: optimizer(p), lambda p: hf.HinaAdamW(p), lambda p: MyHina(p)])
+@pytest.mark.parametrize("name", ["w", "param.0"])
+def test_a_warning_names_the_line_that_built_the_optimizer(kind, name):
+    with pytest.warns(UserWarning, match="LoRA modules matched|have no names") as caught:
+        kind({name: nn.Parameter(torch.ones(2, 2))})
+    assert [warning.filename for warning in caught] == [__file__]

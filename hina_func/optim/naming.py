@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ def names_given(group: dict[str, Any]) -> list[str] | None:
     return None
 
 
-def names_found(params: Sequence[Tensor]) -> dict[int, str]:
+def names_found(params: Sequence[Tensor], taken: Iterable[str] = ()) -> dict[int, str]:
     """``id(parameter) -> name`` for those that some live module owns.
 
     The module that holds the most of them names them, then the next for what is left; among equals the outermost, which
@@ -42,12 +43,13 @@ def names_found(params: Sequence[Tensor]) -> dict[int, str]:
         if owned:
             roots.append((type(module).__name__, owned))
     found: dict[int, str] = {}
+    taken = set(taken)
     for kind, owned in sorted(roots, key=lambda root: (-len(root[1]), sum(map(len, root[1].values())))):
         fresh = {key: name for key, name in owned.items() if key not in found}
-        taken = set(found.values())
-        prefixes = ["", f"{kind}.", *(f"{kind}_{number}." for number in range(2, len(roots) + 2))]
+        prefixes = chain(("", f"{kind}."), (f"{kind}_{number}." for number in count(2)))
         prefix = next(p for p in prefixes if taken.isdisjoint(f"{p}{name}" for name in fresh.values()))
         found |= {key: f"{prefix}{name}" for key, name in fresh.items()}
+        taken |= set(found.values())
     return found
 
 
@@ -80,3 +82,60 @@ def names_by_group(param_groups: list[dict[str, Any]]) -> list[list[str]]:
 def group_names(param_groups: list[dict[str, Any]]) -> list[str]:
     """A name for every parameter, in order."""
     return [name for names in names_by_group(param_groups) for name in names]
+
+
+class Names:
+    """Which parameter had which name when the groups were last looked at: names follow what is moved by hand."""
+
+    def __init__(self, discover: bool) -> None:
+        self.discover = discover
+        self._of: dict[int, str] = {}
+        self._held: list[Any] = []
+        self._lists: list[Any] = []
+
+    def settle(self, groups: list[dict[str, Any]]) -> None:
+        """Name every parameter of groups that have names.
+
+        Names that came with a group are its own. Where parameters were moved, added or taken out and the names left as
+        they were, parameters keep theirs, and a new one in the place of an old one has its name: that is how trainers
+        shard, cast and move parameters. What is left gets the name that can be found, or a `placeholder`.
+
+        Raises:
+            ValueError: if a name is there twice.
+        """
+        params = [param for group in groups for param in group["params"]]
+        if any("param_names" in group for group in groups):
+            for group, names in zip(groups, self._settled(groups), strict=True):
+                if names != group.get("param_names"):
+                    group["param_names"] = names
+        names = group_names(groups)
+        if len(set(names)) < len(names):
+            double = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"two parameters have the same name: {', '.join(double)}")
+        self._of = {id(param): name for param, name in zip(params, names, strict=True)}
+        self._held = params
+        self._lists = [group.get("param_names") for group in groups]
+
+    def _settled(self, groups: list[dict[str, Any]]) -> list[list[str]]:
+        given = [list(group.get("param_names") or ()) for group in groups]
+        fits = [len(names) == len(group["params"]) for group, names in zip(groups, given, strict=True)]
+        own = [
+            fit and not any(group["param_names"] is names for names in self._lists)
+            for group, fit in zip(groups, fits, strict=True)
+        ]
+        named: dict[int, str] = {}
+        for group, names, is_own in zip(groups, given, own, strict=True):
+            pairs = zip(group["params"], names, strict=True) if is_own else ()
+            named |= {id(p): name for p, name in pairs}
+            named |= {id(p): self._of[id(p)] for p in group["params"] if not is_own and id(p) in self._of}
+        taken = set(named.values())
+        for group, names, fit in zip(groups, given, fits, strict=True):
+            places = zip(group["params"], names, strict=True) if fit else ()
+            named |= {id(p): name for p, name in places if id(p) not in named and name not in taken}
+        lost = [p for group in groups for p in group["params"] if id(p) not in named]
+        if lost:
+            taken = set(named.values())
+            named |= names_found(lost, taken) if self.discover else {}
+            free = (name for name in map(placeholder, count()) if name not in taken)
+            named |= {id(p): next(free) for p in lost if id(p) not in named}
+        return [[named[id(p)] for p in group["params"]] for group in groups]

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ..adapters import AdapterMap, find_adapters
 from ..border import check_params, link_of
-from ..checks import require_choice, require_value
+from ..checks import callers_level, require_choice, require_value
 from ..core import GradientTransformation
 from ..links import as_whole, hyperparams_of
 from .checkpoint import FORMAT, aligned_state_dict, fingerprint
-from .naming import group_names, listed, names_by_group, names_found, names_given, placeholder
+from .groups import Watched
+from .naming import Names, group_names, listed, names_by_group, names_found, names_given, placeholder
 from .run import Runner
 
 logger = logging.getLogger("hina_func")
@@ -65,8 +66,7 @@ class Optimizer(torch.optim.Optimizer):
         self.tx = tx
         self.compile = compile
         self.discover_names = discover_names
-        self._link = as_whole(link_of(tx))
-        self._runner = Runner(self._link, compile)
+        self._prepare()
         defaults = hyperparams_of(self._link)
         unknown = sorted(hyperparams.keys() - defaults.keys())
         if unknown:
@@ -88,6 +88,7 @@ class Optimizer(torch.optim.Optimizer):
                 self._check_values({**self.defaults, **param_group})
             super().add_param_group(param_group)
             self._check_group(self.param_groups[-1])
+            self._watched.know(self.param_groups[-1])
         except (TypeError, ValueError):
             del self.param_groups[len(before) :]
             for group, old in zip(self.param_groups, before, strict=True):
@@ -112,7 +113,7 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
-            _step(self._runner, self.param_groups, self.state)
+            _step(self)
         return loss
 
     def named_parameters(self) -> dict[str, Tensor]:
@@ -185,12 +186,32 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._link = as_whole(link_of(self.tx))
-        self._runner = Runner(self._link, self.compile)
+        self._prepare()
         for group in self.param_groups:
             for key, default in self.defaults.items():
                 if key != "differentiable":
                     group.setdefault(key, default)
+
+    def _prepare(self) -> None:
+        """Everything that follows from the chain and is not saved."""
+        self._link = as_whole(link_of(self.tx))
+        self._names = Names(self.discover_names)
+        self._runner = Runner(self._link, self.compile, self._names)
+        self._watched = Watched(self._link)
+
+    def _settle_groups(self) -> None:
+        """Take in what was done to ``param_groups`` by hand since the last step."""
+        if self._watched.unchanged(self.param_groups):
+            return
+        for i, group in enumerate(self.param_groups):
+            if self._watched.is_bare(group):
+                del self.param_groups[i]
+                try:
+                    self.add_param_group(group)
+                    group = self.param_groups.pop()
+                finally:
+                    self.param_groups.insert(i, group)
+        self._watched.check(self.param_groups)
 
     def _named(self, params: Any) -> Any:
         """The constructor's ``params``, with the names that live modules have for them where none were given."""
@@ -222,21 +243,19 @@ class Optimizer(torch.optim.Optimizer):
             if given is not None:
                 group["param_names"] = given
             elif self.param_groups and "param_names" in self.param_groups[0]:
-                found = names_found(params) if self.discover_names else {}
-                start = sum(len(other["params"]) for other in self.param_groups)
+                taken = group_names(self.param_groups)
+                found = names_found(params, taken) if self.discover_names else {}
+                start = len(taken)
                 group["param_names"] = [found.get(id(p), placeholder(start + i)) for i, p in enumerate(params)]
         if "param_names" in group:
             for other, names in zip(self.param_groups, names_by_group(self.param_groups), strict=True):
                 other.setdefault("param_names", names)
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        names = group_names(self.param_groups)
-        double = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        if double:
-            raise ValueError(f"two parameters have the same name: {', '.join(double)}")
+        self._names.settle(self.param_groups)
         if group["params"]:
-            start = len(names) - len(group["params"])
-            check_params(dict(zip(names[start:], group["params"], strict=True)))
+            names = group_names(self.param_groups)[-len(group["params"]) :]
+            check_params(dict(zip(names, group["params"], strict=True)))
 
     def _check_values(self, values: Mapping[str, Any]) -> None:
         for hyper in self._link.hyperparams():
@@ -249,13 +268,13 @@ class Optimizer(torch.optim.Optimizer):
             warnings.warn(
                 f"the parameters have no names, so the adapter rules for {', '.join(ruled)} are off; "
                 "the other rules work. Pass model.named_parameters(), or groups with 'param_names'.",
-                stacklevel=3,
+                stacklevel=callers_level(self),
             )
         elif any(self._link.module_rules()):
             if any(self._covered().values()):
                 logger.info("%s", self.coverage())
             else:
-                warnings.warn(self.coverage(), stacklevel=3)
+                warnings.warn(self.coverage(), stacklevel=callers_level(self))
 
     def _covered(self) -> dict[str, int]:
         """Kind of adapter -> number of modules that the rules of this chain act on."""
@@ -268,6 +287,7 @@ def _are_tensors(params: Any) -> bool:
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _step(runner: Runner, groups: list[dict[str, Any]], state: dict[Tensor, dict[str, Tensor]]) -> None:
+def _step(optimizer: Optimizer) -> None:
     """Opaque to a compiler that traces ``optimizer.step``: what pays here is compiled within."""
-    runner.step(groups, state)
+    optimizer._settle_groups()
+    optimizer._runner.step(optimizer.param_groups, optimizer.state)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..border import check_params
 from ..core import State
 from ..layout import Layout, Spec, build_layout, compute_dtype, is_column_key, spec_of
 from ..link import Context, Link
@@ -34,6 +35,7 @@ class Rows:
 
     def __init__(self, link: Link, params: Mapping[str, Tensor], saved: Mapping[Tensor, ParamState]) -> None:
         self.params = dict(params)
+        check_params(self.params)
         self._facts = _facts(self.params)
         self.layout = build_layout(
             spec_of(self.params), lambda leaf, role: link.labels(leaf, role, ""), link.patterns()

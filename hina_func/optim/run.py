@@ -18,7 +18,7 @@ from ..roles import parse_name
 from ..state import freeze_rows
 from .engine import Engine
 from .fused import FusedAdamW, as_adamw
-from .naming import group_names
+from .naming import Names, group_names
 from .program import can_compile
 from .rows import ParamState, Rows, by_column
 
@@ -38,9 +38,10 @@ class Runner:
     CPU, if there is a compiler; it says once, to the logger "hina_func", which way it went.
     """
 
-    def __init__(self, link: Link, compile: str | bool) -> None:
+    def __init__(self, link: Link, compile: str | bool, names: Names) -> None:
         self.link = link
         self.compile = compile
+        self.names = names
         self.params: list[Tensor] = []
         self.name_lists: list[Any] = []
         self.named: dict[str, Tensor] = {}
@@ -96,7 +97,8 @@ class Runner:
         name_lists = [group.get("param_names") for group in groups]
         same = len(params) == len(self.params) and all(map(is_, params, self.params))
         if not same or len(name_lists) != len(self.name_lists) or not all(map(is_, name_lists, self.name_lists)):
-            self.params, self.name_lists = params, name_lists
+            self.names.settle(groups)
+            self.params, self.name_lists = params, [group.get("param_names") for group in groups]
             self.named = dict(zip(group_names(groups), params, strict=True))
             self._forget()
 
