@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from catalog import draw
-from distributed.cases import CHAINS, Difference
 from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict as portable
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -22,6 +21,7 @@ from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distr
 from torch.nn.parallel import DistributedDataParallel
 
 import hina_func as hf
+from distributed.cases import CHAINS, Difference
 
 ALL_ON = {"use_orthogonal_grad": True, "wd_transition_steps": 2}
 """What `HinaAdamW` leaves off, and a decay that fades within a few steps."""
