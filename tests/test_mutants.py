@@ -624,6 +624,9 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
             (penalty.selective_leaf, "strength * landed", "strength * leaf.param"),
             (penalty.selective_leaf, "u - leaving", "u + leaving"),
         ],
+        test_penalty.test_a_gradient_projected_off_the_parameter_does_not_leave_it: [
+            (penalty.selective_leaf, "> noise", "> 0"),
+        ],
         test_penalty.test_full_strength_holds_the_distance_to_the_anchor: [
             (
                 penalty.selective_leaf,

@@ -138,7 +138,7 @@ def given_gradients(
 
 def transform(name: str, dtype: torch.dtype, sharding: str) -> Difference:
     """One transform alone."""
-    return given_gradients(lambda ps: hf.Optimizer(ps, CHAINS[name](), compile=False), dtype, MADE[sharding](), 4)
+    return given_gradients(lambda ps: hf.Optimizer(ps, CHAINS[name](), compile=False), dtype, MADE[sharding](), 3)
 
 
 def recipe(formulas: str, dtype: torch.dtype, sharding: str) -> Difference:
@@ -149,7 +149,7 @@ def recipe(formulas: str, dtype: torch.dtype, sharding: str) -> Difference:
         groups = [{"params": pairs[::2]}, {"params": pairs[1::2], "lr": 3e-3}]
         return hf.HinaAdamW(groups, lr=1e-2, formulas=formulas, compile=False, **ALL_ON)
 
-    return given_gradients(build, dtype, MADE[sharding](), 6)
+    return given_gradients(build, dtype, MADE[sharding](), 5)
 
 
 # models that learn
@@ -347,7 +347,19 @@ def built_under_zero(model: nn.Module, kind: type, **options: Any) -> tuple[Zero
     return optimizer, said
 
 
-# refusals
+# what is refused, and one file for all
+
+
+def from_one_file(path: str) -> Difference:
+    """A file that one process saved, loaded into shards."""
+    one = alone("published", 3)
+    if dist.get_rank() == 0:
+        hf.save_checkpoint(path, one)
+    dist.barrier()
+    model = sharded(Adapted(seed=8))
+    many = recipe_for(model, "published")
+    hf.load_checkpoint(path, many)
+    return difference(results(many), results(one))
 
 
 def refused(what: str) -> str:
@@ -364,6 +376,8 @@ def refused(what: str) -> str:
             for param in params.values():
                 param.grad = torch.ones_like(param)
             optimizer.step()
+        elif what == "one file":
+            hf.save_checkpoint("unwritten.safetensors", recipe_for(sharded(Adapted()), "published"))
         elif what == "wrapped later":
             model = nn.Linear(4, 4)
             optimizer = hf.Optimizer(model.named_parameters(), hf.scale_by_adam())
