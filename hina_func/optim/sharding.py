@@ -36,20 +36,25 @@ def global_arithmetic(sharded: bool) -> Iterator[None]:
         yield
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """A plain tensor, gathered from all processes if it was sharded."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def settled(tensor: Tensor, column: Tensor | None) -> Tensor:
     """A tensor of a state as it is kept: numbers are plain, what has the shape of its column lies where that lies."""
     if tensor.ndim == (0 if column is None else 1):
-        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        return whole(tensor)
     return tensor if column is None or tensor.shape != column.shape else placed_like(column, tensor)
 
 
 def placed_like(target: Tensor, tensor: Tensor) -> Tensor:
     """The same tensor where ``target`` lies: whole, or divided over the same processes in the same way."""
     if not isinstance(target, DTensor):
-        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        return whole(tensor)
     if not isinstance(tensor, DTensor):
-        whole = [Replicate()] * target.device_mesh.ndim
-        tensor = DTensor.from_local(tensor, target.device_mesh, whole, run_check=False)
+        everywhere = [Replicate()] * target.device_mesh.ndim
+        tensor = DTensor.from_local(tensor, target.device_mesh, everywhere, run_check=False)
     if tensor.placements == target.placements:
         return tensor
     return tensor.redistribute(target.device_mesh, target.placements)

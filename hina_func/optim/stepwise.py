@@ -1,7 +1,8 @@
 """How an optimizer runs a chain operation by operation: sharded parameters, and chains that look across columns.
 
 On sharded parameters every operation is DTensor's: elements are computed where they lie, and a sum over a parameter is
-a sum over all processes. Numbers of a row are plain tensors, the same on every process.
+a sum over all processes. Numbers of a row are plain tensors, the same on every process, and so are the factors of
+modules, which are computed before from whole parameters: products of shards would need most of them anyway.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..link import Context, Link
 from ..state import freeze_rows
 from .engine import ScalesModules, state_at
 from .rows import Rows
-from .sharding import check_meshes, global_arithmetic, placed_like, write
+from .sharding import check_meshes, global_arithmetic, placed_like, whole, write
 
 
 class Stepwise:
@@ -27,16 +28,16 @@ class Stepwise:
     def __init__(self, link: Link, rows: Rows) -> None:
         self.link = link
         self.rows = rows
-        self.alone = link.columnwise()
-        check_meshes(rows.layout, rows.params, together=not self.alone)
-        self.parts = [Layout((column,), ()) for column in rows.layout.columns] if self.alone else [rows.layout]
+        alone = link.columnwise()
+        check_meshes(rows.layout, rows.params, together=not alone)
+        self.parts = [Layout((column,), ()) for column in rows.layout.columns] if alone else [rows.layout]
         self.modules = [(path, inner) for path, inner in link.places() if isinstance(inner, ScalesModules)]
 
     def step(self, grads: Sequence[Tensor | None], hyperparams: Mapping[str, Any]) -> None:
         """One update with these gradients, in the order of the rows' parameters."""
         named = dict(zip(self.rows.params, grads, strict=True))
         with global_arithmetic(self.rows.sharded):
-            factors = self._factors(hyperparams) if self.alone else {}
+            factors = self._factors(hyperparams)
             for part in self.parts:
                 self._step(part, named, hyperparams, factors)
 
@@ -68,7 +69,7 @@ class Stepwise:
 
 
 class Stacks(dict[str, Tensor]):
-    """The columns of the parameters; each is stacked when somebody asks for it."""
+    """The columns of the parameters, whole on every process; each is brought together when somebody asks for it."""
 
     def __init__(self, rows: Rows) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class Stacks(dict[str, Tensor]):
 
     def __missing__(self, key: str) -> Tensor:
         column = next(column for column in self._rows.layout.columns if column.key == key)
-        self.update(Layout((column,), ()).stack(self._rows.params))
+        self[key] = whole(Layout((column,), ()).stack(self._rows.params)[key])
         return self[key]
 
 
