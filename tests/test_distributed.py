@@ -121,6 +121,10 @@ def test_the_whole_recipe_on_shards_is_that_of_one_process(worlds, size, formula
     assert worlds.difference(size, "recipe", formulas, dtype, sharding) <= allowed("hina_adamw", dtype)
 
 
+def test_the_functions_of_a_transform_work_on_shards(worlds, size):
+    assert worlds.difference(size, "functions") <= allowed("hina_adamw", torch.float64)
+
+
 def test_sixteen_bit_parameters_round_alike_on_shards(worlds, size, formulas):
     assert worlds.difference(size, "recipe", formulas, torch.bfloat16, "first dimension") <= 2.0**-7
 
@@ -149,6 +153,10 @@ def test_a_checkpoint_of_two_continues_in_any_number_of_processes(worlds, tmp_pa
     assert worlds.difference(2, "loaded", formulas, folder, flat, "in one process") <= 1e-5
     if in_full:
         assert worlds.difference(4, "loaded", formulas, folder, flat, "sharded") <= 1e-5
+
+
+def test_the_example_of_the_page_runs(worlds, tmp_path):
+    worlds.run(2, "example", str(tmp_path))
 
 
 def test_a_state_of_one_process_loads_into_shards_and_back(worlds, size, formulas, in_full):

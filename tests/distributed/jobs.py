@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import runpy
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.experimental import implicit_replication
 from torch.nn.parallel import DistributedDataParallel
 
 import hina_func as hf
@@ -150,6 +152,22 @@ def recipe(formulas: str, dtype: torch.dtype, sharding: str) -> Difference:
         return hf.HinaAdamW(groups, lr=1e-2, formulas=formulas, compile=False, **ALL_ON)
 
     return given_gradients(build, dtype, MADE[sharding](), 5)
+
+
+def functions() -> Difference:
+    """The functions of a transform, without an optimizer, where plain tensors count as the same on every process."""
+    tx, sharding = hf.hina_adamw(1e-2, use_orthogonal_grad=True), by_dim(0)
+    plain = draw(0)
+    shards = put(plain, sharding)
+    with torch.no_grad(), implicit_replication():
+        one, many = tx.init(plain), tx.init(shards)
+        for step in range(3):
+            grads = draw(10 + step)
+            updates, one = tx.update(grads, one, plain)
+            plain = hf.apply_updates(plain, updates)
+            updates, many = tx.update(put(grads, sharding), many, shards)
+            shards = hf.apply_updates(shards, updates)
+    return difference(shards, plain)
 
 
 # models that learn
@@ -301,6 +319,12 @@ def initialised(formulas: str) -> Difference:
     assert all(whole(x).isfinite().all() for rows in state.values() for x in rows.values())
     assert all(isinstance(key, str) and "." not in key for rows in state.values() for key in rows)
     return difference({name: param.detach() for name, param in model.named_parameters()}, before)
+
+
+def example(folder: str) -> None:
+    """What the page on several processes shows."""
+    path = Path(__file__).parents[2] / "examples" / "fully_sharded.py"
+    runpy.run_path(str(path))["main"](folder)
 
 
 # ZeroRedundancyOptimizer
