@@ -69,6 +69,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def distributed(session: nox.Session) -> None:
+    """Every transform on shards, over two and four processes, beside one process; prints the worst differences."""
+    install(session, "-e", ".[test]")
+    session.run("pytest", "--distributed", "tests/test_distributed.py", *session.posargs)
+
+
+@nox.session
 def clients(session: nox.Session) -> None:
     """Optimizers in the hands of real clients: sd-scripts' way, LyCORIS, PEFT, Trainer, Accelerate."""
     install(session, "-e", ".[test,clients]")

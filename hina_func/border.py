@@ -161,6 +161,11 @@ def check_params(leaves: Mapping[str, Tensor]) -> None:
         if leaf.layout != torch.strided or not leaf.is_floating_point():
             kind = "sparse" if leaf.layout != torch.strided else str(leaf.dtype).removeprefix("torch.")
             raise ValueError(f"parameter {name!r} must be a dense floating-point tensor, got {kind}")
+        if getattr(leaf, "_fsdp_flattened", False):
+            raise ValueError(
+                f"parameter {name!r} must be a whole tensor or a DTensor, got a piece of a flat parameter of "
+                "FullyShardedDataParallel; shard with torch.distributed.fsdp.fully_shard"
+            )
 
 
 def transformation(link: Link, stack_limit: int = STACK_LIMIT) -> GradientTransformation:

@@ -42,7 +42,8 @@ class ApplyIfFinite(Around):
         keys = [column.key for column in ctx.layout.columns]
         if not keys:
             return u, state
-        finite = torch.stack([torch.isfinite(u[key]).all().to(state.last_finite.device) for key in keys]).all()
+        device = state.last_finite.device
+        finite = torch.stack([(~torch.isfinite(u[key])).sum().to(device) for key in keys]).sum() == 0
         count = torch.where(finite, 0, state.notfinite_count + 1)
         apply = finite | (count > self.max_consecutive_errors)
         new, inner = self.links[0][1].update(u, state.inner, ctx.enter(".inner"))
@@ -68,7 +69,9 @@ class Accumulate(Around):
     def init(self, ctx: Context) -> State:
         steps = {c.key: torch.zeros(len(c.names), dtype=torch.int64, device=c.device) for c in ctx.layout.columns}
         return AccumulateState(
-            steps, {c.key: c.zeros() for c in ctx.layout.columns}, self.links[0][1].init(ctx.enter(".inner"))
+            steps,
+            {c.key: torch.zeros_like(ctx.param(c)) for c in ctx.layout.columns},
+            self.links[0][1].init(ctx.enter(".inner")),
         )
 
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:

@@ -198,7 +198,9 @@ def side_by_side(rows: int, pieces: list[tuple[int, Tensor]], fill: int) -> Tens
 
 def scaled(u: Columns, factors: Columns) -> Columns:
     """Each row times its factor, or each of its first dimension times its own."""
-    return {
-        key: (u[key].reshape(*factor.shape, -1) * factor[:, :, None]).reshape(u[key].shape)
-        for key, factor in factors.items()
-    }
+    return {key: u[key] * _over(factor, u[key]) for key, factor in factors.items()}
+
+
+def _over(factor: Tensor, like: Tensor) -> Tensor:
+    """``[rows, 1]`` or ``[rows, first]`` against a stack; of 0-d parameters it has no second dimension."""
+    return factor.reshape((*factor.shape, *(1,) * (like.ndim - 2))[: like.ndim])

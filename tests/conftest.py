@@ -22,6 +22,7 @@ torch.set_num_threads(1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--compile-all", action="store_true", help="compile every transform of the catalog, not a few")
     parser.addoption("--kills", type=int, default=5, help="how often a training is killed while it saves")
+    parser.addoption("--distributed", action="store_true", help="shard every transform, over two and four processes")
     parser.addoption("--all-clients", action="store_true", help="drive every client, for which nox -s clients installs")
 
 

@@ -44,9 +44,11 @@ FLOORS = (
     ),
     ("original",),
     ("recipes",),
-    ("optim.__init__", "optim.groups", "optim.naming", "optim.numbers", "optim.program", "optim.rows"),
+    ("optim.__init__", "optim.groups", "optim.naming", "optim.numbers", "optim.program", "optim.sharding"),
+    ("optim.rows",),
     ("optim.pieces",),
-    ("optim.checkpoint", "optim.engine", "optim.fused"),
+    ("optim.checkpoint", "optim.engine", "optim.fused", "optim.zero"),
+    ("optim.stepwise",),
     ("optim.run",),
     ("optim.optimizer",),
     ("optim.hina", "optim.saving"),
@@ -232,6 +234,13 @@ def test_an_update_works_on_tensors_without_values(row):
 
 def first_line(thing: object) -> str:
     return (inspect.getdoc(thing) or "").split("\n")[0]
+
+
+@house
+def test_a_torch_without_processes_will_do(name):
+    """Some builds have no torch.distributed: it is imported by those who shard."""
+    imports = [node for node in TREES[name].body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not any("torch.distributed" in ast.unparse(node) for node in imports)
 
 
 @house

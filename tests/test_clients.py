@@ -23,6 +23,7 @@ OTHERS = (
     "kohya_client",
     "lycoris_lokr",
     "hf_trainer",
+    "dist_client",
 )
 """Run by ``nox -s clients``, which installs what they drive."""
 
@@ -45,7 +46,7 @@ def test_a_client_finds_nothing_to_object_to(script: str, factory: str, request:
         [sys.executable, str(CLIENTS / f"{script}.py"), optimizer, "--cls", optimizer],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         cwd=CLIENTS,
     )

@@ -624,6 +624,9 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
             (penalty.selective_leaf, "strength * landed", "strength * leaf.param"),
             (penalty.selective_leaf, "u - leaving", "u + leaving"),
         ],
+        test_penalty.test_a_gradient_projected_off_the_parameter_does_not_leave_it: [
+            (penalty.selective_leaf, "> noise", "> 0"),
+        ],
         test_penalty.test_full_strength_holds_the_distance_to_the_anchor: [
             (
                 penalty.selective_leaf,
@@ -635,8 +638,8 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
             (penalty.selective_leaf, "strength * landed", "strength * before"),
         ],
         test_penalty.test_a_gradient_that_does_not_point_outward_is_not_pulled: [
-            (penalty.selective_leaf, "dot(leaf.grad, before) > 0", "dot(leaf.grad, before) < 0"),
-            (penalty.selective_leaf, "dot(leaf.grad, before) > 0", "dot(u, before) > 0"),
+            (penalty.selective_leaf, "dot(leaf.grad, before) > noise", "dot(leaf.grad, before) < noise"),
+            (penalty.selective_leaf, "dot(leaf.grad, before) > noise", "dot(u, before) > noise"),
         ],
         test_penalty.test_a_step_that_comes_no_further_is_not_pulled: [
             (penalty.selective_leaf, ".clamp(0, 1)", ""),
@@ -645,7 +648,7 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
             (penalty.selective_leaf, "growth * strength", "growth"),
         ],
         test_penalty.test_the_first_step_is_not_pulled_toward_the_start: [
-            (penalty.selective_leaf, "dot(leaf.grad, before) > 0", "dot(leaf.grad, before) >= 0"),
+            (penalty.selective_leaf, "dot(leaf.grad, before) > noise", "dot(leaf.grad, before) >= 0"),
         ],
         test_penalty.test_only_the_distance_to_the_anchor_counts: [
             (
@@ -655,10 +658,10 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
             ),
         ],
         test_penalty.test_the_selection_does_not_see_the_size_of_the_gradient: [
-            (penalty.selective_leaf, "dot(leaf.grad, before) > 0", "dot(leaf.grad, before) > 100"),
+            (penalty.selective_leaf, "dot(leaf.grad, before) > noise", "dot(leaf.grad, before) > 100"),
         ],
         test_penalty.test_the_selection_reads_the_gradient_and_the_parameter_before_the_step: [
-            (penalty.selective_leaf, "dot(leaf.grad, before) > 0", "dot(leaf.grad, landed) > 0"),
+            (penalty.selective_leaf, "dot(leaf.grad, before) > noise", "dot(leaf.grad, landed) > noise"),
         ],
         test_penalty.test_a_zero_anchor_is_an_anchor_of_zeros: [
             (penalty.spd_penalty, "anchor == 'zero' else", "anchor == 'init' else"),

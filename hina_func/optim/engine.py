@@ -56,7 +56,7 @@ class Engine:
         """One update with these gradients, in the order of the rows' parameters."""
         factors = self._factors(hyperparams)
         if not self.pieces:
-            shared = {id(_state_at(self.rows.state, path)) for path, _ in self.modules}
+            shared = {id(state_at(self.rows.state, path)) for path, _ in self.modules}
             shapes = {column.key: self._shape(column, factors) for column in self.rows.layout.columns}
             self.pieces = list(cut(self.rows, shapes, shared, self.room))
         numbers = Numbers(hyperparams)
@@ -70,7 +70,7 @@ class Engine:
         for column in self.gathered.values():
             column.forget()
         ctx = Context(self.adapters, self.gathered, {}, hyperparams)  # type: ignore[arg-type]
-        return {path: link.factors(_state_at(self.rows.state, path), ctx) for path, link in self.modules}
+        return {path: link.factors(state_at(self.rows.state, path), ctx) for path, link in self.modules}
 
     def _shape(self, column: Column, factors: Mapping[str, Columns]) -> Shape:
         """The shape that formulas see a row in: its own only if they look at it, else flat.
@@ -229,7 +229,7 @@ def _parts(table: Table, columns: Mapping[str, Column]) -> Iterator[Table]:
         yield Table(table.kind, parts)
 
 
-def _state_at(state: State, path: str) -> State:
+def state_at(state: State, path: str) -> State:
     """The state of the link at a path."""
     for name in path.split("/")[1:]:
         if isinstance(state, dict):

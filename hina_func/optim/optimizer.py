@@ -20,6 +20,7 @@ from .checkpoint import FORMAT, aligned_state_dict, fingerprint
 from .groups import Watched
 from .naming import Names, group_names, listed, names_by_group, names_found, names_given, placeholder
 from .run import Runner
+from .zero import lost_under_zero
 
 logger = logging.getLogger("hina_func")
 
@@ -275,6 +276,9 @@ class Optimizer(torch.optim.Optimizer):
                 logger.info("%s", self.coverage())
             else:
                 warnings.warn(self.coverage(), stacklevel=callers_level(self))
+
+        for sentence in lost_under_zero(self._link, list(self.named_parameters().values())):
+            warnings.warn(sentence, stacklevel=3)
 
     def _covered(self) -> dict[str, int]:
         """Kind of adapter -> number of modules that the rules of this chain act on."""

@@ -15,6 +15,7 @@ from ..core import State
 from ..layout import Layout, Spec, build_layout, compute_dtype, is_column_key, spec_of
 from ..link import Context, Link
 from ..state import Entry, entries, map_state, rows_of
+from .sharding import global_arithmetic, is_sharded, settled, sharding_labels, write
 
 ParamState = dict[str, Tensor]
 
@@ -37,11 +38,16 @@ class Rows:
         self.params = dict(params)
         check_params(self.params)
         self._facts = _facts(self.params)
+        self.sharded = any(map(is_sharded, self.params.values()))
         self.layout = build_layout(
-            spec_of(self.params), lambda leaf, role: link.labels(leaf, role, ""), link.patterns()
+            spec_of(self.params),
+            lambda leaf, role: (*link.labels(leaf, role, ""), *sharding_labels(self.params[leaf.name])),
+            link.patterns(),
         )
-        columns = self.layout.stack(self.params)
-        self.state: State = map_state(_owned, link.init(Context(self.layout, columns, columns)))
+        with global_arithmetic(self.sharded):
+            columns = self.layout.stack(self.params)
+            made = link.init(Context(self.layout, columns, columns))
+            self.state: State = map_state(lambda entry, x: _owned(settled(x, columns.get(entry.key))), made)
         self.views: dict[str, ParamState] = {name: {} for name in self.params}
         for entry, tensor in entries(self.state):
             for name, row in rows_of(entry, tensor).items():
@@ -53,11 +59,10 @@ class Rows:
         for name, param in self.params.items():
             if param in saved:
                 self._restore(name, saved[param])
-        self.tensors = [tensor for _, tensor in entries(self.state)]
+        self.tensors = dict(entries(self.state))
 
     def _restore(self, name: str, saved: ParamState) -> None:
-        for key, row in self.views[name].items():
-            row.copy_(saved[key])
+        write(self.views[name].values(), map(saved.__getitem__, self.views[name]))
         self.track(name)
 
     def track(self, name: str) -> ParamState:
@@ -80,16 +85,11 @@ class Rows:
         return len(held) == len(self._given) and all(map(is_, held, self._given))
 
     def commit(self, new: State) -> None:
-        """Write a new state into the columns."""
-        held = {id(tensor) for tensor in self.tensors}
-        pairs = [
-            (old, x.clone() if id(x) in held else x)
-            for old, (_, x) in zip(self.tensors, entries(new), strict=True)
-            if old is not x
-        ]
-        if pairs:
-            olds, fresh = zip(*pairs, strict=True)
-            torch._foreach_copy_(list(olds), list(fresh))
+        """Write a new state, of all columns or of some, into the columns."""
+        held = set(map(id, self.tensors.values()))
+        changed = {entry: x for entry, x in entries(new) if x is not self.tensors[entry]}
+        fresh = [x.clone() if id(x) in held else x for x in changed.values()]
+        write(map(self.tensors.__getitem__, changed), fresh)
 
 
 def _facts(params: Mapping[str, Tensor]) -> tuple[list[torch.dtype], list[int]]:
@@ -100,7 +100,7 @@ def _facts(params: Mapping[str, Tensor]) -> tuple[list[torch.dtype], list[int]]:
 _dtype = attrgetter("dtype")
 
 
-def _owned(entry: Entry, tensor: Tensor) -> Tensor:
+def _owned(tensor: Tensor) -> Tensor:
     """Memory of the state's own: some inits share one tensor between fields."""
     return tensor.clone(memory_format=torch.contiguous_format)
 

@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..link import Context, Link
+from ..border import check_params
+from ..link import Link
 from ..links import hyperparams_of
 from ..roles import parse_name
-from ..state import freeze_rows
 from .engine import Engine
 from .fused import FusedAdamW, as_adamw
 from .naming import Names, group_names
 from .program import can_compile
 from .rows import ParamState, Rows, by_column
+from .stepwise import Stepwise
 
 logger = logging.getLogger("hina_func")
 
@@ -47,7 +48,7 @@ class Runner:
         self.named: dict[str, Tensor] = {}
         self.rows: Rows | None = None
         self.adamw = None if compile is False else as_adamw(link)
-        self.engine: Engine | None = None
+        self.engine: Engine | Stepwise | None = None
         self.fused: FusedAdamW | None = None
 
     def step(self, groups: list[dict[str, Any]], state: dict[Tensor, ParamState]) -> None:
@@ -65,31 +66,16 @@ class Runner:
             raise RuntimeError(f"hina_func does not support sparse gradients; the gradient of {sparse!r} is sparse")
         rows = self._rows_for(there, state)
         hyperparams = self._hyperparams(rows, groups)
-        if self.adamw is not None and self.fused is None:
+        if self.adamw is not None and self.fused is None and not rows.sharded:
             self.fused = FusedAdamW(self.adamw, rows)
         given = grads
         if len(rows.params) < len(grads):
             given = [grad for name, grad in zip(self.named, grads, strict=True) if name in rows.params]
         if self.fused is not None and self.fused.step(given, hyperparams):
             return
-        if self.engine is None and self.link.columnwise():
-            self.engine = Engine(self.link, rows, self._compiles(rows))
-        if self.engine is not None:
-            self.engine.step(given, hyperparams)
-        else:
-            self._step_whole_tree(rows, dict(zip(self.named, grads, strict=True)), hyperparams)
-
-    def _step_whole_tree(self, rows: Rows, grads: dict[str, Tensor | None], hyperparams: dict[str, Any]) -> None:
-        """A step of a chain in which columns depend on each other."""
-        columns = rows.layout.columns
-        u, params = rows.layout.stack(grads), rows.layout.stack(self.named)
-        present = rows.layout.present(grads)
-        missing = frozenset(name for column in columns for name in column.names if grads[name] is None)
-        updates, state = self.link.update(u, rows.state, Context(rows.layout, params, u, hyperparams, {}, missing))
-        rows.commit(freeze_rows(present, state, rows.state) if present else state)
-        landed = rows.layout.unstack({column.key: params[column.key] + updates[column.key] for column in columns})
-        there = [name for name, grad in grads.items() if grad is not None]
-        torch._foreach_copy_([self.named[name] for name in there], [landed[name] for name in there])
+        if self.engine is None:
+            self.engine = self._engine_for(rows)
+        self.engine.step(given, hyperparams)
 
     def _meet(self, groups: list[dict[str, Any]]) -> None:
         """Read the groups: they, their tensors and names may have been replaced since the last step."""
@@ -100,6 +86,8 @@ class Runner:
             self.names.settle(groups)
             self.params, self.name_lists = params, [group.get("param_names") for group in groups]
             self.named = dict(zip(group_names(groups), params, strict=True))
+            if params:
+                check_params(self.named)
             self._forget()
 
     def _forget(self) -> None:
@@ -141,6 +129,14 @@ class Runner:
             group_of = {next(names): i for i, group in enumerate(groups) for _ in group["params"]}
         keys = hyperparams_of(self.link)
         return {key: by_column(rows.layout, group_of, [group[key] for group in groups]) for key in keys}
+
+    def _engine_for(self, rows: Rows) -> Engine | Stepwise:
+        if self.link.columnwise() and not rows.sharded:
+            return Engine(self.link, rows, self._compiles(rows))
+        if self.compile is True:
+            why = "the parameters are sharded" if rows.sharded else "the chain looks across parameters"
+            logger.warning("hina_func runs uncompiled, operation by operation: %s", why)
+        return Stepwise(self.link, rows)
 
     def _compiles(self, rows: Rows) -> bool:
         if self.compile is False:

@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .optimizer import Optimizer
+from .sharding import is_sharded, write
 
 BLANK = b"0" * 64
 DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
@@ -40,6 +41,7 @@ def save_checkpoint(path: str | Path, optimizer: Optimizer, extra: Mapping[str, 
     Raises:
         OSError: if the file cannot be written.
         TypeError: if a group or ``extra`` holds anything else, or ``optimizer`` is none of this library.
+        ValueError: if a parameter is sharded; ``torch.distributed.checkpoint`` saves those.
 
     >>> import hina_func as hf, tempfile, torch
     >>> params = {"w": torch.nn.Parameter(torch.zeros(2))}
@@ -50,6 +52,11 @@ def save_checkpoint(path: str | Path, optimizer: Optimizer, extra: Mapping[str, 
     {'step': 3}
     """
     _require_ours(optimizer)
+    shards = [name for name, param in optimizer.named_parameters().items() if is_sharded(param)]
+    if shards:
+        raise ValueError(
+            f"one process has shards of {', '.join(map(repr, shards[:5]))} only; save with torch.distributed.checkpoint"
+        )
     whole = optimizer.state_dict()
     tensors = {f"param/{name}": param for name, param in optimizer.named_parameters().items()}
     tensors |= {f"state/{i}/{key}": x for i, rows in whole["state"].items() for key, x in rows.items()}
@@ -103,8 +110,7 @@ def load_checkpoint(path: str | Path, optimizer: Optimizer) -> dict[str, Any]:
         raise ValueError(f"{path} does not fit this optimizer: {'; '.join(differences[:20])}")
     optimizer.load_state_dict(state_dict)
     with torch.no_grad():
-        for name, x in params.items():
-            live[name].copy_(x)
+        write([live[name] for name in params], params.values())
     return extra
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..border import transformation
@@ -14,6 +15,9 @@ from ..lift import Leaf, PerLeaf
 from ..link import Context
 from ..numerics import dot, norm, safe_divide
 from ..tree import tree_leaves
+
+PERPENDICULAR = 64
+"""A cosine below this many rounding errors has no sign: a projected gradient is perpendicular to its parameter."""
 
 
 class SpdPenaltyState(NamedTuple):
@@ -31,7 +35,8 @@ def selective_leaf(
 ) -> tuple[Tensor, SpdPenaltyState | EmptyState]:
     before = leaf.param - s.anchor if isinstance(s, SpdPenaltyState) else leaf.param
     landed = before + u
-    leaving = (dot(leaf.grad, before) > 0).to(u.dtype)
+    noise = PERPENDICULAR * torch.finfo(u.dtype).eps * norm(leaf.grad) * norm(before)
+    leaving = (dot(leaf.grad, before) > noise).to(u.dtype)
     growth = safe_divide(norm(landed) - norm(before), norm(landed)).clamp(0, 1)
     return u - leaving * growth * strength * landed, s
 
@@ -81,7 +86,9 @@ def spd_penalty(
         \end{cases}
         \qquad r = \operatorname{clip}\Big(\frac{\|\tilde\Delta\| - \|\Delta\|}{\|\tilde\Delta\|}, 0, 1\Big)
 
-    (:math:`\lambda = 1` projects back to the radius before the step), and ``rule="ratio"`` the guide's penalty
+    (:math:`\lambda = 1` projects back to the radius before the step; a cosine of :math:`g` and :math:`\Delta` within
+    rounding of 0 is 0, so that a gradient projected off its parameter never counts as one that leaves), and
+    ``rule="ratio"`` the guide's penalty
 
     .. math:: u' = u - \eta \lambda \frac{\|\tilde\Delta\|}{\|p + u\|} \tilde\Delta
 

@@ -27,7 +27,7 @@ def leaving(u, p, anchor, g):
     drift = p - anchor
     g = g if dot(g, drift) > 0 else -g
     u = u if norm(drift + u) > norm(drift) else -u
-    assume(dot(g, drift) > 0)
+    assume(dot(g, drift) > 1e-12 * norm(g) * norm(drift))
     assume(norm(drift + u) > norm(drift))
     return u, p, anchor, g
 
@@ -42,6 +42,14 @@ def test_the_selective_pull_lands_on_the_ray_from_the_anchor_and_never_beyond_it
     close(after * norm(before), before * norm(after), scale=norm(before) * (norm(before) + norm(p) + norm(anchor)))
     assert dot(after, before) >= -1e-12 * norm(before) * (norm(p) + norm(anchor))
     assert norm(after) <= norm(before) + 1e-12 * (norm(p) + norm(u) + norm(anchor))
+
+
+@law(two=alike(2, of=shapes), strength=strengths)
+def test_a_gradient_projected_off_the_parameter_does_not_leave_it(two, strength):
+    g, p = two
+    perpendicular = hf.orthogonal_project().update({"w": g}, hf.EmptyState(), {"w": p})[0]["w"]
+    assume(abs(dot(g, p)) < 0.5 * norm(g) * norm(p))
+    same(spd(p, p, p, perpendicular, strength, anchor="zero"), p)
 
 
 @law(four=quadruples)

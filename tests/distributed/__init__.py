@@ -1,0 +1,1 @@
+"""What the optimizer does past one process: processes to run it in (`world`) and what they run (`jobs`)."""
