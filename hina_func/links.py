@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .border import Foreign
-from .core import Columns, EmptyState, Hyperparam, State, Tree
+from .border import Foreign, transformation
+from .core import Columns, EmptyState, GradientTransformation, Hyperparam, State, Tree
 from .layout import Labels, LeafSpec
 from .link import Context, Link
 from .tree import tree_leaves
@@ -220,6 +220,12 @@ def hyperparams_of(link: Link) -> dict[str, Any]:
             )
         defaults[hyper.name] = hyper.default
     return defaults
+
+
+def composed(link: Link) -> GradientTransformation:
+    """A composition as a transformation; its parts agree about the numbers they share."""
+    hyperparams_of(link)
+    return transformation(link)
 
 
 def has_foreign(link: Link) -> bool:
