@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from .border import link_of, transformation
 from .checks import require_choice
 from .core import GradientTransformation, Tree
+from .lift import as_patterns
 from .link import Link
 from .links import (
     Chain,
@@ -126,6 +127,7 @@ def partition(transforms: Mapping[str, GradientTransformation], labels: Mask) ->
         labels: a tree of labels, ``{name: label}``, or ``f(name, tensor) -> label`` of static facts only.
 
     Raises:
+        TypeError: if ``transforms`` is no mapping.
         ValueError: at ``init``, if a parameter has no label or one without a transform.
 
     >>> import hina_func as hf, torch
@@ -135,6 +137,8 @@ def partition(transforms: Mapping[str, GradientTransformation], labels: Mask) ->
     >>> tx.update(params, tx.init(params))[0]
     {'w': tensor([[2.]]), 'b': tensor([3.])}
     """
+    if not isinstance(transforms, Mapping):
+        raise TypeError(f"transforms must be a mapping {{label: transform}}, got {transforms!r}")
     links = tuple((str(label), as_chain(link_of(tx))) for label, tx in transforms.items())
     return composed(Partition("partition", links, LabelsByName("partition", _table(labels))))
 
@@ -197,15 +201,11 @@ def only(roles: Any, tx: GradientTransformation, extra_patterns: Any = ()) -> Gr
     >>> tx.update(params, tx.init(params))[0]
     {'q.lora_A.weight': tensor([[1.]]), 'q.lora_B.weight': tensor([[16.]])}
     """
-    wanted = frozenset((roles,) if isinstance(roles, str) else roles)
-    for role in sorted(wanted):
+    wanted = frozenset(roles if isinstance(roles, Collection) and not isinstance(roles, str) else (roles,))
+    for role in wanted:
         require_choice(ROLES, role=role)
     links = (("in", as_chain(link_of(tx))), ("out", Identity()))
-    return composed(
-        Only(
-            "only", links, InRoles(wanted), wanted, tuple((str(pattern), str(role)) for pattern, role in extra_patterns)
-        )
-    )
+    return composed(Only("only", links, InRoles(wanted), wanted, as_patterns(extra_patterns)))
 
 
 def with_gradient(first: GradientTransformation, then: GradientTransformation) -> GradientTransformation:

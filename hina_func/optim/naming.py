@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+
+from ..border import check_params
 
 GROUP_KEYS = ("param_names", "named", "names")
 """Where a parameter group may hold its names: torch's key, sd-scripts', PEFT's."""
@@ -16,11 +18,14 @@ def names_given(group: dict[str, Any]) -> list[str] | None:
     """The names a group came with, if any.
 
     Raises:
-        ValueError: if there are not as many names as parameters, or one is no string.
+        ValueError: if there are not as many names as parameters.
+        TypeError: if one is no string.
     """
     for key in GROUP_KEYS:
         names = group.get(key)
-        if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names) and names:
+        if isinstance(names, (list, tuple)) and names:
+            if not all(isinstance(name, str) for name in names):
+                raise TypeError(f"{key} of a parameter group must be strings, got {names!r}")
             if len(names) != len(group["params"]):
                 raise ValueError(f"a parameter group has {len(group['params'])} parameters but {len(names)} {key}")
             return list(names)
@@ -61,8 +66,10 @@ def listed(group: dict[str, Any]) -> None:
     params = group.get("params")
     if isinstance(params, Tensor):
         group["params"] = [params]
+    elif not isinstance(params, Iterable):
+        raise ValueError(f"a parameter group must have a tensor or an iterable of them as 'params', got {params!r}")
     elif not isinstance(params, set):
-        group["params"] = list(group["params"])
+        group["params"] = list(params)
 
 
 def names_by_group(param_groups: list[dict[str, Any]]) -> list[list[str]]:
@@ -80,3 +87,22 @@ def names_by_group(param_groups: list[dict[str, Any]]) -> list[list[str]]:
 def group_names(param_groups: list[dict[str, Any]]) -> list[str]:
     """A name for every parameter, in order."""
     return [name for names in names_by_group(param_groups) for name in names]
+
+
+def named_tensors(param_groups: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Every parameter by its name, in order.
+
+    Raises:
+        ValueError: if two have the same name, or one cannot be optimized.
+    """
+    names = group_names(param_groups)
+    double = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if double:
+        raise ValueError(f"two parameters have the same name: {', '.join(double)}")
+    params = dict(zip(names, (param for group in param_groups for param in group["params"]), strict=True))
+    if params:
+        check_params(params)
+    for name, param in params.items():
+        if param.numel() and any(s == 0 and n > 1 for s, n in zip(param.stride(), param.shape, strict=True)):
+            raise ValueError(f"parameter {name!r} is expanded: several of its elements are one number in memory")
+    return params

@@ -55,7 +55,14 @@ class Rows:
 
     def _restore(self, name: str, saved: ParamState) -> None:
         for key, row in self.views[name].items():
-            row.copy_(saved[key])
+            held = saved.get(key)
+            if not isinstance(held, Tensor) or held.shape != row.shape:
+                got = f"one of shape {tuple(held.shape)}" if isinstance(held, Tensor) else repr(held)
+                raise ValueError(
+                    f"state {key!r} of parameter {name!r} must be a tensor of shape {tuple(row.shape)}, got {got}; "
+                    "without optimizer.state[param] it begins anew"
+                )
+            row.copy_(held)
         self.track(name)
 
     def track(self, name: str) -> ParamState:
@@ -90,12 +97,13 @@ class Rows:
             torch._foreach_copy_(list(olds), list(fresh))
 
 
-def _facts(params: Mapping[str, Tensor]) -> tuple[list[torch.dtype], list[int]]:
-    """The dtypes and devices, in a form that is quick to make and to compare."""
-    return list(map(_dtype, params.values())), list(map(Tensor.get_device, params.values()))
+def _facts(params: Mapping[str, Tensor]) -> tuple[list[torch.Size], list[torch.dtype], list[int]]:
+    """The shapes, dtypes and devices, in a form that is quick to make and to compare."""
+    tensors = params.values()
+    return list(map(_shape, tensors)), list(map(_dtype, tensors)), list(map(Tensor.get_device, tensors))
 
 
-_dtype = attrgetter("dtype")
+_shape, _dtype = attrgetter("shape"), attrgetter("dtype")
 
 
 def _owned(entry: Entry, tensor: Tensor) -> Tensor:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import require_number
 from ..link import Context, Link
 from ..links import hyperparams_of
 from ..roles import parse_name
 from ..state import freeze_rows
 from .engine import Engine
 from .fused import FusedAdamW, as_adamw
-from .naming import group_names
+from .naming import group_names, named_tensors
 from .program import can_compile
 from .rows import ParamState, Rows, by_column
 
@@ -59,6 +60,7 @@ class Runner:
         if set(map(_layout, grads)) - {None} != {torch.strided}:
             sparse = next(name for name in self.named if _layout(self.named[name].grad) not in (None, torch.strided))
             raise RuntimeError(f"hina_func does not support sparse gradients; the gradient of {sparse!r} is sparse")
+        self._check_numbers(groups)
         rows = self._rows_for(there, state)
         hyperparams = self._hyperparams(rows, groups)
         if self.adamw is not None and self.fused is None:
@@ -93,8 +95,8 @@ class Runner:
         name_lists = [group.get("param_names") for group in groups]
         same = len(params) == len(self.params) and all(map(is_, params, self.params))
         if not same or len(name_lists) != len(self.name_lists) or not all(map(is_, name_lists, self.name_lists)):
+            self.named = named_tensors(groups)
             self.params, self.name_lists = params, name_lists
-            self.named = dict(zip(group_names(groups), params, strict=True))
             self._forget()
 
     def _forget(self) -> None:
@@ -127,6 +129,14 @@ class Runner:
                 if name in self.rows.tracked or name in there:
                     state[param] = self.rows.track(name)
         return self.rows
+
+    def _check_numbers(self, groups: list[dict[str, Any]]) -> None:
+        """What was written into groups since they were added are numbers; schedulers may leave their ranges."""
+        for hyper in self.link.hyperparams():
+            for i, group in enumerate(groups):
+                if hyper.name not in group:
+                    raise ValueError(f"parameter group {i} has no {hyper.name!r}")
+                require_number(hyper, group[hyper.name])
 
     def _hyperparams(self, rows: Rows, groups: list[dict[str, Any]]) -> dict[str, Any]:
         groups = [group for group in groups if group["params"]]
