@@ -18,6 +18,7 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--compile-all", action="store_true", help="compile every transform of the catalog, not a few")
+    parser.addoption("--soak", action="store_true", help="test_soak.py with 10,000 transitions and 5,000 steps")
 
 
 @pytest.fixture(params=["columns", "one by one"])
