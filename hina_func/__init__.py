@@ -3,8 +3,6 @@
 from .adapters import AdapterMap, AdapterModule, find_adapters
 from .border import one_by_one
 from .compose import (
-    accumulate,
-    apply_if_finite,
     chain,
     freeze,
     identity,
@@ -17,6 +15,7 @@ from .compose import (
     with_gradient,
 )
 from .core import EmptyState, GradientTransformation, Hyperparam
+from .gates import accumulate, apply_if_finite, skip_not_finite
 from .optim.hina import HinaAdamW, presets
 from .optim.optimizer import Optimizer
 from .optim.saving import load_checkpoint, save_checkpoint
@@ -114,6 +113,7 @@ __all__ = [
     "scale_by_schedule",
     "scale_by_trust_ratio",
     "set_to_zero",
+    "skip_not_finite",
     "spd_penalty",
     "stateless",
     "trace",

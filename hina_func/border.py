@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .core import Columns, GradientTransformation, State, Tree
+from .core import Columns, GradientTransformation, Hyperparam, State, Tree
 from .layout import STACK_LIMIT, Column, Labels, Layout, LeafSpec, Spec, build_layout, is_column_key, key_names, spec_of
 from .link import Context, Link
-from .state import carried_over, entries, freeze_rows, shown_path
+from .state import Shapes, carried_over, differences, entries, freeze_rows, shapes_of, shown_path
 from .tree import flatten, rebuild, tree_leaves
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What tensors may consist of: torch cannot add what is narrower."""
 
 
 class Border:
@@ -29,6 +32,7 @@ class Border:
         self.link = link
         self.stack_limit = stack_limit
         self._layouts: dict[Spec, Layout] = {}
+        self._shapes: dict[Spec, Shapes] = {}
 
     def layout(self, spec: Spec) -> Layout:
         """The layout of parameters with these facts: a pure function of them, remembered because it takes a while."""
@@ -43,7 +47,7 @@ class Border:
         return " -> ".join(shown_path(path) for path, _ in self.link.places())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"link": self.link, "stack_limit": self.stack_limit, "_layouts": {}}
+        return {"link": self.link, "stack_limit": self.stack_limit, "_layouts": {}, "_shapes": {}}
 
     def init(self, params: Tree) -> State:
         """The state before the first update.
@@ -53,10 +57,13 @@ class Border:
         """
         leaves = tree_leaves(params)
         check_params(leaves)
-        layout = self.layout(spec_of(leaves))
+        spec = spec_of(leaves)
+        layout = self.layout(spec)
         columns = layout.stack(leaves)
         with torch.no_grad():
-            return self.link.init(Context(layout, columns, columns))
+            state = self.link.init(Context(layout, columns, columns))
+        self._shapes[spec] = shapes_of(state)
+        return state
 
     def update(
         self,
@@ -80,17 +87,25 @@ class Border:
 
         Raises:
             ValueError: if the trees do not fit each other or the state, or ``params`` is needed and missing.
+            TypeError: if a value in ``hyperparams`` is no number.
         """
         given = flatten(updates)
         leaves = None if params is None else tree_leaves(params)
+        _check_leaves("parameter", leaves or {})
+        _check_leaves("update", given)
+        for hyper in self.link.hyperparams():
+            _check_value(hyper, (hyperparams or {}).get(hyper.name, hyper.default))
         needy = self.link.needs_params()
         if leaves is None and needy is not None:
             raise ValueError(f"{needy} needs the parameters: call update(updates, state, params)")
         layout = self._layout_for(given, leaves, state)
         compared = given if grads is None else flatten(grads)
+        _check_leaves("grads", compared)
         for name, leaf in compared.items():
             if leaf is not None and given.get(name) is not None and leaf.shape != given[name].shape:
                 raise ValueError(f"grads {name!r} has shape {tuple(leaf.shape)}, its update {tuple(given[name].shape)}")
+            if leaf is not None and given.get(name) is not None and leaf.device != given[name].device:
+                raise ValueError(f"grads {name!r} is on {leaf.device}, its update on {given[name].device}")
         ctx = Context(
             layout,
             None if leaves is None else layout.stack(leaves),
@@ -111,24 +126,33 @@ class Border:
     def _layout_for(self, given: dict[str, Tensor | None], params: dict[str, Tensor] | None, state: State) -> Layout:
         there = {name: leaf for name, leaf in given.items() if leaf is not None}
         for name, leaf in there.items():
-            if leaf.is_sparse:
-                raise ValueError(f"the update of {name!r} is sparse; only dense updates are supported")
             if params is not None and (name not in params or params[name].shape != leaf.shape):
                 what = f"has shape {tuple(params[name].shape)}" if name in params else "is not among params"
                 raise ValueError(
                     f"update {name!r} of shape {tuple(leaf.shape)} has no counterpart: the parameter {what}"
                 )
+            if params is not None and params[name].device != leaf.device:
+                raise ValueError(f"update {name!r} is on {leaf.device}, its parameter on {params[name].device}")
         keys = {entry.key for entry, _ in entries(state) if is_column_key(entry.key)}
-        if params is not None:
-            layout = self.layout(spec_of(params))
-            if not keys <= layout.keys:
-                names = {name for key in keys for name in key_names(key)}
-                raise ValueError(_misfit(names, set(params)))
-            return layout
-        layout = self.layout(spec_of(there))
+        spec = spec_of(there if params is None else params)
+        layout = self.layout(spec)
         if keys <= layout.keys:
+            self._check_state(spec, layout, state)
             return layout
+        if params is not None:
+            raise ValueError(_misfit({name for key in keys for name in key_names(key)}, set(params)))
         return _layout_of_state(keys, layout)
+
+    def _check_state(self, spec: Spec, layout: Layout, state: State) -> None:
+        """Refuse a state that another transform made, or the same one for other tensors."""
+        if any(isinstance(link, Foreign) for _, link in self.link.places()):
+            return  # what their states look like is their own affair
+        if spec not in self._shapes:
+            columns = {c.key: torch.empty(len(c.names), *c.shape, dtype=c.dtype, device="meta") for c in layout.columns}
+            self._shapes[spec] = shapes_of(self.link.init(Context(layout, columns, columns)))
+        held, wanted = shapes_of(state), self._shapes[spec]
+        if held != wanted:
+            raise ValueError(f"the state does not fit {self}: {differences(held, wanted)}; call init(params) again")
 
 
 def _layout_of_state(keys: set[str], layout: Layout) -> Layout:
@@ -145,6 +169,8 @@ def _layout_of_state(keys: set[str], layout: Layout) -> Layout:
 
 def _misfit(state: set[str], params: set[str]) -> str:
     missing, foreign = sorted(state - params), sorted(params - state)
+    if not missing and not foreign:
+        return "the state was made for parameters of other shapes, dtypes or devices; call init(params) again"
     return (
         f"the state was made for other parameters (or shapes): without a counterpart in params {missing or 'none'}, "
         f"without one in the state {foreign or 'none'}; call init(params) again"
@@ -156,16 +182,45 @@ def check_params(leaves: Mapping[str, Tensor]) -> None:
     if not leaves:
         raise ValueError("there are no parameters")
     for name, leaf in leaves.items():
+        if not isinstance(name, str):
+            raise TypeError(f"a parameter's name must be a string, got {name!r}")
         if "\n" in name:
             raise ValueError(f"a parameter's name must not contain a line break, got {name!r}")
-        if leaf.layout != torch.strided or not leaf.is_floating_point():
-            kind = "sparse" if leaf.layout != torch.strided else str(leaf.dtype).removeprefix("torch.")
-            raise ValueError(f"parameter {name!r} must be a dense floating-point tensor, got {kind}")
         if getattr(leaf, "_fsdp_flattened", False):
             raise ValueError(
                 f"parameter {name!r} must be a whole tensor or a DTensor, got a piece of a flat parameter of "
                 "FullyShardedDataParallel; shard with torch.distributed.fsdp.fully_shard"
             )
+    _check_leaves("parameter", leaves)
+
+
+def _check_leaves(what: str, leaves: Mapping[str, Tensor | None]) -> None:
+    for name, leaf in leaves.items():
+        if leaf is not None and (leaf.layout != torch.strided or leaf.dtype not in DTYPES):
+            kind = "sparse" if leaf.layout != torch.strided else str(leaf.dtype).removeprefix("torch.")
+            raise ValueError(f"{what} {name!r} must be a dense floating-point tensor, got {kind}")
+
+
+def _check_value(hyper: Hyperparam, value: Any) -> None:
+    """Refuse what is no value, or no value per parameter, of a Hyperparam."""
+    if isinstance(value, Mapping):
+        for one in value.values():
+            _check_value(hyper, one)
+    elif hyper.index is not None:
+        if not isinstance(value, (tuple, list, Tensor)) or len(value) != len(hyper.default):
+            raise TypeError(f"{hyper.name} must be {len(hyper.default)} numbers, got {value!r}")
+    elif isinstance(value, Tensor) and value.numel() != 1:
+        raise TypeError(f"{hyper.name} must be a number or a 1-element tensor, got one of shape {tuple(value.shape)}")
+
+
+def returned(name: str, new: Tree, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a function written elsewhere made of the updates it was given: one of the same shape for each."""
+    leaves = tree_leaves(new)
+    wrong = [f"{key} {tuple(x.shape)}" for key, x in leaves.items() if key not in given or x.shape != given[key].shape]
+    if wrong or leaves.keys() != given.keys():
+        wanted = ", ".join(f"{key} {tuple(x.shape)}" for key, x in given.items())
+        raise ValueError(f"{name} must return updates {wanted}, got {', '.join(wrong or leaves) or repr(new)}")
+    return leaves
 
 
 def transformation(link: Link, stack_limit: int = STACK_LIMIT) -> GradientTransformation:
@@ -221,7 +276,7 @@ class Foreign(Link):
         params = None if ctx.params is None else ctx.layout.unstack(ctx.params)
         extra = {"grads": ctx.layout.unstack(ctx.grads), "hyperparams": ctx.hyperparams, **ctx.extra}
         new, inner = self.tx.update(updates, state.inner, params, **_accepted(self.tx.update, extra))
-        return {**u, **ctx.layout.stack(flatten(new))}, ForeignState(inner)
+        return {**u, **ctx.layout.stack(returned(self.name, new, updates))}, ForeignState(inner)
 
 
 def _accepted(f: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any]:

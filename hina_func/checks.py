@@ -62,13 +62,23 @@ def require_count(**arguments: int) -> None:
 
 def require_value(hyper: Hyperparam, value: Any) -> None:
     """A value for a Hyperparam keeps the rules of the transforms that use it, and has as many parts as its default."""
+    for rule in sorted(hyper.rules) or ["finite"]:
+        _check(hyper.name, rule, _part(hyper, value), "")
+
+
+def require_number(hyper: Hyperparam, value: Any) -> None:
+    """A value for a Hyperparam is finite and has as many parts as its default; its range is left to schedulers."""
+    _check(hyper.name, "finite", _part(hyper, value), "")
+
+
+def _part(hyper: Hyperparam, value: Any) -> Any:
+    """What a value says for this Hyperparam, which may be a part of a tuple."""
     if hyper.index is not None:
         parts = len(hyper.default)
         if not isinstance(value, (tuple, list)) or len(value) != parts:
             raise ValueError(f"{hyper.name} must be {parts} numbers, got {value!r}")
-        value = value[hyper.index]
-    for rule in sorted(hyper.rules) or ["finite"]:
-        _check(hyper.name, rule, value)
+        return value[hyper.index]
+    return value
 
 
 def callers_level(thing: Any) -> int:
@@ -89,13 +99,15 @@ def _require(rule: str, arguments: dict[str, Hyper]) -> None:
             _check(name, rule, value)
 
 
-def _check(name: str, rule: str, value: Any) -> None:
+def _check(name: str, rule: str, value: Any, otherwise: str = ", a schedule or a Hyperparam") -> None:
     what, holds = RULES[rule]
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ValueError(f"Tensor {name} must be 1-element, got a tensor of shape {tuple(value.shape)}")
+        if value.is_complex():
+            raise TypeError(f"Tensor {name} must be real, got {value.dtype}")
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must {what}, a schedule or a Hyperparam, got {value!r}")
+        raise TypeError(f"{name} must {what}{otherwise}, got {value!r}")
     if not math.isfinite(value) or not holds(value):
         raise ValueError(f"{name} must {what}, got {value!r}")

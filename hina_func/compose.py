@@ -1,16 +1,16 @@
-"""Composition: chains, partitions by label or role, gradients for masks, conditions on whole updates."""
+"""Composition: chains, partitions by label or role, gradients for masks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from .border import link_of, transformation
-from .checks import require_choice, require_count
+from .checks import require_choice
 from .core import GradientTransformation, Tree
-from .gates import Accumulate, ApplyIfFinite
+from .lift import as_patterns
 from .link import Link
 from .links import (
     Chain,
@@ -23,7 +23,7 @@ from .links import (
     StatelessFunction,
     WithGradient,
     as_chain,
-    hyperparams_of,
+    composed,
 )
 from .roles import ROLES
 from .tree import flatten
@@ -95,7 +95,7 @@ def chain(*transforms: GradientTransformation) -> GradientTransformation:
         inner = link.links if type(link) is Chain and link.name == "chain" else ((link.name, link),)
         for _, part in inner:
             links.append((_fresh(part.name, {name for name, _ in links}), part))
-    return _composed(Chain("chain", tuple(links)))
+    return composed(Chain("chain", tuple(links)))
 
 
 def named_chain(*transforms: tuple[str, GradientTransformation]) -> GradientTransformation:
@@ -116,7 +116,7 @@ def named_chain(*transforms: tuple[str, GradientTransformation]) -> GradientTran
     for name in names:
         if not isinstance(name, str) or not name or name[0] == "." or {"/", "\n"} & {*name} or names.count(name) > 1:
             raise ValueError(f"the names of a named_chain must be different words without '/', got {name!r}")
-    return _composed(Chain("named_chain", tuple((name, link_of(tx)) for name, tx in transforms)))
+    return composed(Chain("named_chain", tuple((name, link_of(tx)) for name, tx in transforms)))
 
 
 def partition(transforms: Mapping[str, GradientTransformation], labels: Mask) -> GradientTransformation:
@@ -127,6 +127,7 @@ def partition(transforms: Mapping[str, GradientTransformation], labels: Mask) ->
         labels: a tree of labels, ``{name: label}``, or ``f(name, tensor) -> label`` of static facts only.
 
     Raises:
+        TypeError: if ``transforms`` is no mapping.
         ValueError: at ``init``, if a parameter has no label or one without a transform.
 
     >>> import hina_func as hf, torch
@@ -136,8 +137,10 @@ def partition(transforms: Mapping[str, GradientTransformation], labels: Mask) ->
     >>> tx.update(params, tx.init(params))[0]
     {'w': tensor([[2.]]), 'b': tensor([3.])}
     """
+    if not isinstance(transforms, Mapping):
+        raise TypeError(f"transforms must be a mapping {{label: transform}}, got {transforms!r}")
     links = tuple((str(label), as_chain(link_of(tx))) for label, tx in transforms.items())
-    return _composed(Partition("partition", links, LabelsByName("partition", _table(labels))))
+    return composed(Partition("partition", links, LabelsByName("partition", _table(labels))))
 
 
 def masked(tx: GradientTransformation, mask: Mask, otherwise: str = "pass") -> GradientTransformation:
@@ -156,7 +159,7 @@ def masked(tx: GradientTransformation, mask: Mask, otherwise: str = "pass") -> G
     """
     require_choice(("pass", "zero"), otherwise=otherwise)
     other = Identity() if otherwise == "pass" else SetToZero()
-    return _composed(
+    return composed(
         Partition(
             "masked",
             (("in", as_chain(link_of(tx))), ("out", other)),
@@ -178,7 +181,7 @@ def freeze(mask: Mask) -> GradientTransformation:
     {'w': tensor([0.]), 'b': tensor([1.])}
     """
     links = (("in", SetToZero()), ("out", Identity()))
-    return _composed(Partition("freeze", links, LabelsByName("freeze", _table(mask), boolean=True)))
+    return composed(Partition("freeze", links, LabelsByName("freeze", _table(mask), boolean=True)))
 
 
 def only(roles: Any, tx: GradientTransformation, extra_patterns: Any = ()) -> GradientTransformation:
@@ -198,15 +201,11 @@ def only(roles: Any, tx: GradientTransformation, extra_patterns: Any = ()) -> Gr
     >>> tx.update(params, tx.init(params))[0]
     {'q.lora_A.weight': tensor([[1.]]), 'q.lora_B.weight': tensor([[16.]])}
     """
-    wanted = frozenset((roles,) if isinstance(roles, str) else roles)
-    for role in sorted(wanted):
+    wanted = frozenset(roles if isinstance(roles, Collection) and not isinstance(roles, str) else (roles,))
+    for role in wanted:
         require_choice(ROLES, role=role)
     links = (("in", as_chain(link_of(tx))), ("out", Identity()))
-    return _composed(
-        Only(
-            "only", links, InRoles(wanted), wanted, tuple((str(pattern), str(role)) for pattern, role in extra_patterns)
-        )
-    )
+    return composed(Only("only", links, InRoles(wanted), wanted, as_patterns(extra_patterns)))
 
 
 def with_gradient(first: GradientTransformation, then: GradientTransformation) -> GradientTransformation:
@@ -224,46 +223,9 @@ def with_gradient(first: GradientTransformation, then: GradientTransformation) -
     >>> tx.update({"w": torch.ones(1)}, tx.init({"w": torch.zeros(1)}))[0]
     {'w': tensor([-2.])}
     """
-    return _composed(
+    return composed(
         WithGradient("with_gradient", (("first", as_chain(link_of(first))), (".then", as_chain(link_of(then)))))
     )
-
-
-def apply_if_finite(tx: GradientTransformation, max_consecutive_errors: int) -> GradientTransformation:
-    """Skip an update that holds a NaN or an infinity, state included, as optax does.
-
-    After ``max_consecutive_errors`` such updates in a row the next is let through, so that a broken run shows.
-
-    Args:
-        tx: the transform.
-        max_consecutive_errors: how many in a row are skipped, >= 1.
-
-    >>> import hina_func as hf, torch
-    >>> tx = apply_if_finite(hf.scale(2.0), max_consecutive_errors=3)
-    >>> tx.update({"w": torch.tensor([float("nan")])}, tx.init({"w": torch.zeros(1)}))[0]
-    {'w': tensor([0.])}
-    """
-    require_count(max_consecutive_errors=max_consecutive_errors)
-    return _composed(ApplyIfFinite("apply_if_finite", ((".inner", as_chain(link_of(tx))),), max_consecutive_errors))
-
-
-def accumulate(tx: GradientTransformation, every: int) -> GradientTransformation:
-    """Feed ``tx`` with the mean of ``every`` gradients; zero updates in between (optax's ``MultiSteps``).
-
-    A parameter counts its own gradients: one without a gradient waits, and nothing of it is lost.
-
-    Args:
-        tx: the transform.
-        every: gradients per update, >= 1.
-
-    >>> import hina_func as hf, torch
-    >>> tx = accumulate(hf.scale(-1.0), every=2)
-    >>> u, state = tx.update({"w": torch.tensor([1.0])}, tx.init({"w": torch.zeros(1)}))
-    >>> tx.update({"w": torch.tensor([3.0])}, state)[0]
-    {'w': tensor([-2.])}
-    """
-    require_count(every=every)
-    return _composed(Accumulate("accumulate", ((".inner", as_chain(link_of(tx))),), every))
 
 
 def _table(labels: Mask) -> Any:
@@ -276,8 +238,3 @@ def _fresh(name: str, taken: set[str]) -> str:
     while fresh in taken:
         fresh, number = f"{name}_{number}", number + 1
     return fresh
-
-
-def _composed(link: Link) -> GradientTransformation:
-    hyperparams_of(link)
-    return transformation(link)

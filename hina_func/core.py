@@ -66,7 +66,7 @@ class Hyperparam:
             indexing or unpacking: ``b1, b2 = Hyperparam("betas", (0.9, 0.999))``.
 
     Raises:
-        TypeError: if the default is neither a number nor a tuple of numbers.
+        TypeError: if the name is no string, or the default neither a number nor a tuple of numbers.
 
     >>> lr = Hyperparam("lr", 1e-3)
     >>> b1, b2 = Hyperparam("betas", (0.9, 0.999))
@@ -81,6 +81,8 @@ class Hyperparam:
     """What the transforms that use it allow, by the names of `hina_func.checks`; filled by them."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"the name of a Hyperparam must be a string, got {self.name!r}")
         parts = self.default if isinstance(self.default, tuple) else (self.default,)
         if not all(isinstance(part, (int, float, Tensor)) for part in parts):
             raise TypeError(

@@ -138,6 +138,9 @@ class PerLeaf(Link):
 
 def as_patterns(extra_patterns: Any) -> tuple[tuple[str, str], ...]:
     """Pairs (regular expression, role) in a form that can be compared and kept."""
+    for pair in extra_patterns:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"extra_patterns must be pairs (regular expression, role), got {pair!r}")
     return tuple((str(pattern), str(role)) for pattern, role in extra_patterns)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -50,6 +51,9 @@ class Context(NamedTuple):
             assert count is not None
             value = value(count)
         if not isinstance(value, Tensor):
+            if not isinstance(value, Real):
+                what = hyper.name if isinstance(hyper, Hyperparam) else "the value of a schedule"
+                raise TypeError(f"{what} must be a number or a tensor, got {value!r}")
             return float(value)
         return (
             value.reshape(()) if value.numel() == 1 else value.to(column.dtype).reshape(-1, *(1,) * len(column.shape))

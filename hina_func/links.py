@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from .border import Foreign
-from .core import Columns, EmptyState, Hyperparam, State, Tree
+from .border import Foreign, returned, transformation
+from .core import Columns, EmptyState, GradientTransformation, Hyperparam, State, Tree
 from .layout import Labels, LeafSpec
 from .link import Context, Link
-from .tree import tree_leaves
 
 
 class Stateless(Link):
@@ -52,7 +52,7 @@ class StatelessFunction(Stateless):
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         updates = {name: leaf for name, leaf in ctx.layout.unstack(u).items() if name not in ctx.missing}
         new = self.function(updates, None if ctx.params is None else ctx.layout.unstack(ctx.params))
-        return {**u, **ctx.layout.stack(tree_leaves(new))}, state
+        return {**u, **ctx.layout.stack(returned(self.name, new, updates))}, state
 
 
 @dataclass(frozen=True)
@@ -181,12 +181,15 @@ class LabelsByName:
     boolean: bool = False
 
     def __call__(self, leaf: LeafSpec, role: str) -> Hashable:
+        label: Any
         if callable(self.table):
             label = self.table(leaf.name, torch.empty(leaf.shape, dtype=leaf.dtype, device="meta"))
         elif leaf.name in self.table:
             label = self.table[leaf.name]
         else:
             raise ValueError(f"{self.name}: there is no label for parameter {leaf.name!r}")
+        if self.boolean and isinstance(label, Tensor):
+            raise TypeError(f"{self.name}: the mask of {leaf.name!r} must be True or False, got {label!r}")
         return ("in" if label else "out") if self.boolean else label
 
 
@@ -220,6 +223,12 @@ def hyperparams_of(link: Link) -> dict[str, Any]:
             )
         defaults[hyper.name] = hyper.default
     return defaults
+
+
+def composed(link: Link) -> GradientTransformation:
+    """A composition as a transformation; its parts agree about the numbers they share."""
+    hyperparams_of(link)
+    return transformation(link)
 
 
 def has_foreign(link: Link) -> bool:

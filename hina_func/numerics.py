@@ -55,6 +55,11 @@ def norm(x: Tensor) -> Tensor:
     return size
 
 
+def sign(x: Tensor) -> Tensor:
+    """The sign, and NaN of NaN, where torch's own is zero: what went wrong must not look like standing still."""
+    return torch.where(x.isnan(), x, torch.sign(x))
+
+
 def safe_sqrt(x: Tensor) -> Tensor:
     """Square root whose derivative at zero is zero, where autograd's own would be infinite times zero."""
     if not torch.is_grad_enabled():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -97,18 +97,7 @@ def load_named_state(state: State, named: Mapping[str, Mapping[str, Mapping[str,
         for name, row in rows_of(entry, tensor).items()
     }
     if have != want:
-        missing, foreign = (
-            sorted("/".join(place) for place in places) for places in (want.keys() - have, have.keys() - want)
-        )
-        shapes = [
-            f"{'/'.join(place)} of shape {have[place]} where {shape} belongs"
-            for place, shape in want.items()
-            if have.get(place, shape) != shape
-        ]
-        raise ValueError(
-            f"the named state does not fit: missing {missing or 'nothing'}, no place for {foreign or 'nothing'}"
-            + "".join(f", {shape}" for shape in shapes)
-        )
+        raise ValueError(f"the named state does not fit: {differences(have, want)}")
 
     def fill(entry: Entry, tensor: Tensor) -> Tensor:
         values = named[entry.transform][entry.field]
@@ -118,6 +107,29 @@ def load_named_state(state: State, named: Mapping[str, Mapping[str, Mapping[str,
         return torch.stack(rows).reshape(tensor.shape)
 
     return map_state(fill, state)
+
+
+Shapes: TypeAlias = dict[tuple[str, str, str], tuple[int, ...]]
+"""Transform, field and key of the tensors of a state -> their shapes."""
+
+
+def shapes_of(state: State) -> Shapes:
+    """The shapes of a state by place: what it must agree in with another of the same transform and parameters."""
+    return {(entry.transform, entry.field, entry.key): tuple(tensor.shape) for entry, tensor in entries(state)}
+
+
+def differences(have: Shapes, want: Shapes) -> str:
+    """How two states differ, in words."""
+    missing, foreign = (
+        sorted("/".join(place).replace("\n", " ").strip() for place in places)
+        for places in (want.keys() - have.keys(), have.keys() - want.keys())
+    )
+    shapes = [
+        f", {'/'.join(place).strip()} of shape {have[place]} where {shape} belongs"
+        for place, shape in want.items()
+        if have.get(place, shape) != shape
+    ]
+    return f"missing {missing or 'nothing'}, no place for {foreign or 'nothing'}" + "".join(shapes)
 
 
 def rows_of(entry: Entry, tensor: Tensor) -> dict[str, Tensor]:

@@ -107,4 +107,6 @@ def apply_updates(params: Tree, updates: Tree) -> Tree:
     for name, move in moves.items():
         if name not in before or before[name].shape != move.shape:
             raise ValueError(f"update {name!r} of shape {tuple(move.shape)} has no parameter of this name and shape")
+        if not (before[name].is_floating_point() and move.is_floating_point()):
+            raise ValueError(f"parameter {name!r} and its update must be real, got {before[name].dtype}, {move.dtype}")
     return rebuild(params, {name: (p + moves[name]).to(p.dtype) if name in moves else p for name, p in before.items()})

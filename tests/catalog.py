@@ -357,6 +357,14 @@ ROWS = (
         whole_tree=True,
     ),
     Row(
+        "skip_not_finite",
+        lambda d: hf.skip_not_finite(hf.trace(d)),
+        "decay",
+        0.9,
+        0.5,
+        ((lambda: hf.skip_not_finite(3), TypeError, "GradientTransformation"),),  # type: ignore[arg-type]
+    ),
+    Row(
         "accumulate",
         lambda d: hf.accumulate(hf.trace(d), 2),
         "decay",

@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=5, help="how often a training is killed while it saves")
     parser.addoption("--distributed", action="store_true", help="shard every transform, over two and four processes")
     parser.addoption("--all-clients", action="store_true", help="drive every client, for which nox -s clients installs")
+    parser.addoption("--soak", action="store_true", help="test_soak.py with 10,000 transitions and 5,000 steps")
 
 
 @pytest.fixture(params=["columns", "one by one"])

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import test_finite
 import torch
 from torch import Tensor
 from transforms import (
@@ -31,7 +32,7 @@ from transforms import (
 )
 
 import hina_func as hf
-from hina_func import lift, modules, moments, numerics, state
+from hina_func import gates, lift, modules, moments, numerics, state
 from hina_func.transforms import (
     clip,
     decay,
@@ -115,17 +116,17 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
     },
     "scale_by_lion": {
         test_scale_by_rms.test_lion_gives_the_sign_of_the_old_momentum_mixed_with_the_gradient: [
-            (scale_by_rms.lion_leaf, "torch.sign(b1 * s.mu", "torch.sign(b2 * s.mu"),
+            (scale_by_rms.lion_leaf, "sign(b1 * s.mu", "sign(b2 * s.mu"),
             (scale_by_rms.lion_leaf, "b2 * s.mu + (1 - b2) * u", "b1 * s.mu + (1 - b1) * u"),
         ],
         test_scale_by_rms.test_lion_starts_with_the_sign_of_the_gradient: [
-            (scale_by_rms.lion_leaf, "torch.sign(", "torch.tanh("),
+            (scale_by_rms.lion_leaf, "sign(", "torch.tanh("),
         ],
         test_scale_by_rms.test_lion_does_not_see_the_scale_of_the_gradients: [
             (
                 scale_by_rms.lion_leaf,
-                "torch.sign(b1 * s.mu + (1 - b1) * u)",
-                "torch.sign(b1 * s.mu + (1 - b1) * torch.tanh(u))",
+                "sign(b1 * s.mu + (1 - b1) * u)",
+                "sign(b1 * s.mu + (1 - b1) * torch.tanh(u))",
             ),
         ],
     },
@@ -434,19 +435,19 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
     },
     "grams_sign": {
         test_mask.test_grams_keeps_sizes_and_takes_the_signs_of_the_gradient: [
-            (mask.grams_leaf, "torch.sign(leaf.grad)", "torch.where(leaf.grad < 0, -1.0, 1.0)"),
+            (mask.grams_leaf, "sign(leaf.grad)", "torch.where(leaf.grad < 0, -1.0, 1.0)"),
         ],
         test_mask.test_grams_descends_at_least_as_fast_as_caution_and_that_as_the_update: [
-            (mask.grams_leaf, "u.abs() * torch.sign(leaf.grad)", "u"),
+            (mask.grams_leaf, "u.abs() * sign(leaf.grad)", "u"),
         ],
         test_mask.test_grams_reflects_where_caution_drops: [
-            (mask.grams_leaf, "u.abs() * torch.sign(leaf.grad)", "u * (u * leaf.grad > 0)"),
+            (mask.grams_leaf, "u.abs() * sign(leaf.grad)", "u * (u * leaf.grad > 0)"),
         ],
         test_mask.test_grams_twice_is_grams: [
             (mask.grams_leaf, "u.abs() *", "u *"),
         ],
         test_mask.test_grams_follows_the_size_of_the_update_and_not_of_the_gradient: [
-            (mask.grams_leaf, "u.abs() * torch.sign(leaf.grad)", "leaf.grad.abs() * torch.sign(u)"),
+            (mask.grams_leaf, "u.abs() * sign(leaf.grad)", "leaf.grad.abs() * torch.sign(u)"),
         ],
         test_mask.test_grams_changes_nothing_in_adam_without_momentum: [
             (mask.grams_leaf, "u.abs() *", "-u.abs() *"),
@@ -455,7 +456,36 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
             (mask.grams_leaf, "u.abs() *", "u *"),
         ],
         test_mask.test_caution_changes_nothing_behind_grams: [
-            (mask.grams_leaf, "torch.sign(leaf.grad)", "torch.sign(u)"),
+            (mask.grams_leaf, "sign(leaf.grad)", "sign(u)"),
+        ],
+        test_finite.test_signs_have_the_nans_of_what_they_are_the_signs_of: [
+            (numerics.sign, "torch.where(x.isnan(), x, torch.sign(x))", "torch.sign(x)"),
+            (numerics.sign, "x.isnan()", "~x.isfinite()"),
+        ],
+    },
+    "skip_not_finite": {
+        test_finite.test_a_gradient_that_is_not_finite_counts_as_missing: [
+            (gates.SkipNotFinite.update, "{**u, **_where(finite, u)}", "u"),
+            (gates.SkipNotFinite.update, "{**u, **_where(finite, new)}", "new"),
+            (gates.SkipNotFinite.update, "map_state(pick, inner, state.inner)", "inner"),
+            (gates._finite_rows, "~torch.isfinite(x)", "torch.isnan(x)"),
+            (gates._finite_rows, "~any_nonzero(", "any_nonzero("),
+        ],
+        test_finite.test_the_state_counts_what_each_parameter_has_skipped: [
+            (gates.SkipNotFinite.update, "+ ~finite[key]", "+ finite[key]"),
+        ],
+        test_finite.test_a_gradient_that_is_not_finite_is_found_behind_a_finite_update: [
+            (gates.SkipNotFinite.update, " & _finite_rows(ctx.grads[key])", ""),
+        ],
+        test_finite.test_functions_written_elsewhere_see_zeros_and_their_state_stands_still_too: [
+            (gates.SkipNotFinite.update, "**_where(finite, ctx.grads)", ""),
+            (gates.SkipNotFinite.update, "if has_foreign(self)", "if False"),
+        ],
+    },
+    "apply_if_finite": {
+        test_finite.test_a_missing_gradient_is_no_error_and_a_skipped_step_is_none_for_it_either: [
+            (gates.ApplyIfFinite.update, "torch.where(apply, fresh, old)", "fresh"),
+            (gates.ApplyIfFinite.update, "torch.where(apply, new[key], 0)", "new[key]"),
         ],
     },
     "orthogonal_project": {
@@ -809,6 +839,7 @@ ROWS = [(transform, law, *edit) for transform, laws in MUTANTS.items() for law, 
 FILES = (
     test_clip,
     test_decay,
+    test_finite,
     test_lr_scale,
     test_mask,
     test_penalty,

@@ -251,7 +251,7 @@ def test_an_update_without_a_parameter_is_refused_by_name():
         tx.update({"v": torch.zeros(2)}, tx.init(params), params)
     with pytest.raises(ValueError, match=r"'w' of shape \(3,\).*has shape \(2,\)"):
         tx.update({"w": torch.zeros(3)}, tx.init(params), params)
-    with pytest.raises(ValueError, match="'w' is sparse"):
+    with pytest.raises(ValueError, match="'w' must be a dense floating-point tensor, got sparse"):
         tx.update({"w": torch.zeros(2).to_sparse()}, tx.init(params), params)
 
 

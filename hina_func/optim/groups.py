@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import is_
 from typing import Any
 
-from ..checks import require_value
+from ..checks import require_number, require_value
 from ..link import Link
 
 _GONE = object()
@@ -40,10 +41,15 @@ class Watched:
             gone = [key for key in self._keys if key not in group]
             if gone:
                 raise ValueError(f"parameter group {i} has no {', '.join(map(repr, gone))} any more")
-            for hyper in self._hyperparams:
-                require_value(hyper, group[hyper.name])
+            self.check_numbers(group)
         self._groups = list(groups)
         self._values = [group[key] for group in groups for key in self._keys]
+
+    def check_numbers(self, values: Mapping[str, Any]) -> None:
+        """Refuse numbers out of range; of a rate, only what is not finite: schedules that end at 0 round below it."""
+        for hyper in self._hyperparams:
+            require = require_number if hyper.name == "lr" else require_value
+            require(hyper, values[hyper.name])
 
     def know(self, group: dict[str, Any]) -> None:
         """Take a group for complete, so that what it lacks later was taken out."""

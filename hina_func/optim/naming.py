@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
 from torch import Tensor, nn
+
+from ..border import check_params
 
 GROUP_KEYS = ("param_names", "named", "names")
 """Where a parameter group may hold its names: torch's key, sd-scripts', PEFT's."""
@@ -17,11 +19,14 @@ def names_given(group: dict[str, Any]) -> list[str] | None:
     """The names a group came with, if any.
 
     Raises:
-        ValueError: if there are not as many names as parameters, or one is no string.
+        ValueError: if there are not as many names as parameters.
+        TypeError: if one is no string.
     """
     for key in GROUP_KEYS:
         names = group.get(key)
-        if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names) and names:
+        if isinstance(names, (list, tuple)) and names:
+            if not all(isinstance(name, str) for name in names):
+                raise TypeError(f"{key} of a parameter group must be strings, got {names!r}")
             if len(names) != len(group["params"]):
                 raise ValueError(f"a parameter group has {len(group['params'])} parameters but {len(names)} {key}")
             return list(names)
@@ -63,8 +68,10 @@ def listed(group: dict[str, Any]) -> None:
     params = group.get("params")
     if isinstance(params, Tensor):
         group["params"] = [params]
+    elif not isinstance(params, Iterable):
+        raise ValueError(f"a parameter group must have a tensor or an iterable of them as 'params', got {params!r}")
     elif not isinstance(params, set):
-        group["params"] = list(group["params"])
+        group["params"] = list(params)
 
 
 def names_by_group(param_groups: list[dict[str, Any]]) -> list[list[str]]:
@@ -84,6 +91,18 @@ def group_names(param_groups: list[dict[str, Any]]) -> list[str]:
     return [name for names in names_by_group(param_groups) for name in names]
 
 
+def check_writable(params: Mapping[str, Tensor]) -> None:
+    """Refuse what no transform can work on, and what cannot be written in place.
+
+    Raises:
+        ValueError, TypeError: naming the parameter.
+    """
+    check_params(params)
+    for name, param in params.items():
+        if param.numel() and any(s == 0 and n > 1 for s, n in zip(param.stride(), param.shape, strict=True)):
+            raise ValueError(f"parameter {name!r} is expanded: several of its elements are one number in memory")
+
+
 class Names:
     """Which parameter had which name when the groups were last looked at: names follow what is moved by hand."""
 
@@ -93,15 +112,15 @@ class Names:
         self._held: list[Any] = []
         self._lists: list[Any] = []
 
-    def settle(self, groups: list[dict[str, Any]]) -> None:
-        """Name every parameter of groups that have names.
+    def settle(self, groups: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Every parameter by its name, in order, after naming those of groups that have names.
 
         Names that came with a group are its own. Where parameters were moved, added or taken out and the names left as
         they were, parameters keep theirs, and a new one in the place of an old one has its name: that is how trainers
         shard, cast and move parameters. What is left gets the name that can be found, or a `placeholder`.
 
         Raises:
-            ValueError: if a name is there twice.
+            ValueError: if a name is there twice, or a parameter cannot be optimized.
         """
         params = [param for group in groups for param in group["params"]]
         if any("param_names" in group for group in groups):
@@ -112,9 +131,13 @@ class Names:
         if len(set(names)) < len(names):
             double = sorted({name for name in names if names.count(name) > 1})
             raise ValueError(f"two parameters have the same name: {', '.join(double)}")
-        self._of = {id(param): name for param, name in zip(params, names, strict=True)}
+        named = dict(zip(names, params, strict=True))
+        if named:
+            check_writable(named)
+        self._of = {id(param): name for name, param in named.items()}
         self._held = params
         self._lists = [group.get("param_names") for group in groups]
+        return named
 
     def _settled(self, groups: list[dict[str, Any]]) -> list[list[str]]:
         given = [list(group.get("param_names") or ()) for group in groups]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..adapters import AdapterMap, find_adapters
-from ..border import check_params, link_of
+from ..border import link_of
 from ..checks import callers_level, require_choice, require_value
 from ..core import GradientTransformation
 from ..links import as_whole, hyperparams_of
@@ -88,7 +88,7 @@ class Optimizer(torch.optim.Optimizer):
                 self._name_group(param_group)
                 self._check_values({**self.defaults, **param_group})
             super().add_param_group(param_group)
-            self._check_group(self.param_groups[-1])
+            self._names.settle(self.param_groups)
             self._watched.know(self.param_groups[-1])
         except (TypeError, ValueError):
             del self.param_groups[len(before) :]
@@ -107,7 +107,9 @@ class Optimizer(torch.optim.Optimizer):
             What the closure returned.
 
         Raises:
-            RuntimeError: if a gradient is sparse; nothing has changed then.
+            RuntimeError: if a gradient is sparse.
+            ValueError, TypeError: if a number in ``param_groups`` is none, or tensors or state were replaced by others
+                that do not fit. Nothing has changed then.
         """
         loss = None
         if closure is not None:
@@ -155,13 +157,16 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             ValueError: if it was saved from another chain or other parameters; lists the differences, and nothing is
                 changed.
+            TypeError: if it is no state dict.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"state_dict must be what state_dict() returned, got {state_dict!r}")
         aligned: dict[str, Any] = {}
 
         def align(_: torch.optim.Optimizer, given: dict[str, Any]) -> dict[str, Any]:
             aligned.update(aligned_state_dict(given, self.param_groups, self._link))
             for group in aligned["param_groups"]:
-                self._check_values({**self.defaults, **group})
+                self._watched.check_numbers({**self.defaults, **group})
             return aligned
 
         def keep_dtypes(_: torch.optim.Optimizer) -> None:
@@ -218,7 +223,9 @@ class Optimizer(torch.optim.Optimizer):
         """The constructor's ``params``, with the names that live modules have for them where none were given."""
         if isinstance(params, Mapping):
             params = params.items()
-        if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        if not isinstance(params, Iterable):
+            raise TypeError(f"params must be tensors, (name, tensor) pairs or groups of them, got {params!r}")
+        if isinstance(params, Tensor):
             return params
         params = list(params)
         groups = params if params and isinstance(params[0], dict) else [{"params": params}]
@@ -251,12 +258,6 @@ class Optimizer(torch.optim.Optimizer):
         if "param_names" in group:
             for other, names in zip(self.param_groups, names_by_group(self.param_groups), strict=True):
                 other.setdefault("param_names", names)
-
-    def _check_group(self, group: dict[str, Any]) -> None:
-        self._names.settle(self.param_groups)
-        if group["params"]:
-            names = group_names(self.param_groups)[-len(group["params"]) :]
-            check_params(dict(zip(names, group["params"], strict=True)))
 
     def _check_values(self, values: Mapping[str, Any]) -> None:
         for hyper in self._link.hyperparams():

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..border import check_params
 from ..core import State
 from ..layout import Layout, Spec, build_layout, compute_dtype, is_column_key, spec_of
 from ..link import Context, Link
 from ..state import Entry, entries, map_state, rows_of
+from .naming import check_writable
 from .sharding import global_arithmetic, is_sharded, settled, sharding_labels, write
 
 ParamState = dict[str, Tensor]
@@ -36,7 +36,7 @@ class Rows:
 
     def __init__(self, link: Link, params: Mapping[str, Tensor], saved: Mapping[Tensor, ParamState]) -> None:
         self.params = dict(params)
-        check_params(self.params)
+        check_writable(self.params)
         self._facts = _facts(self.params)
         self.sharded = any(map(is_sharded, self.params.values()))
         self.layout = build_layout(
@@ -62,6 +62,14 @@ class Rows:
         self.tensors = dict(entries(self.state))
 
     def _restore(self, name: str, saved: ParamState) -> None:
+        for key, row in self.views[name].items():
+            held = saved.get(key)
+            if not isinstance(held, Tensor) or held.shape != row.shape:
+                got = f"one of shape {tuple(held.shape)}" if isinstance(held, Tensor) else repr(held)
+                raise ValueError(
+                    f"state {key!r} of parameter {name!r} must be a tensor of shape {tuple(row.shape)}, got {got}; "
+                    "without optimizer.state[param] it begins anew"
+                )
         write(self.views[name].values(), map(saved.__getitem__, self.views[name]))
         self.track(name)
 
@@ -92,12 +100,13 @@ class Rows:
         write(map(self.tensors.__getitem__, changed), fresh)
 
 
-def _facts(params: Mapping[str, Tensor]) -> tuple[list[torch.dtype], list[int]]:
-    """The dtypes and devices, in a form that is quick to make and to compare."""
-    return list(map(_dtype, params.values())), list(map(Tensor.get_device, params.values()))
+def _facts(params: Mapping[str, Tensor]) -> tuple[list[torch.Size], list[torch.dtype], list[int]]:
+    """The shapes, dtypes and devices, in a form that is quick to make and to compare."""
+    tensors = params.values()
+    return list(map(_shape, tensors)), list(map(_dtype, tensors)), list(map(Tensor.get_device, tensors))
 
 
-_dtype = attrgetter("dtype")
+_shape, _dtype = attrgetter("shape"), attrgetter("dtype")
 
 
 def _owned(tensor: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..border import check_params
 from ..link import Link
 from ..links import hyperparams_of
 from ..roles import parse_name
@@ -83,11 +82,8 @@ class Runner:
         name_lists = [group.get("param_names") for group in groups]
         same = len(params) == len(self.params) and all(map(is_, params, self.params))
         if not same or len(name_lists) != len(self.name_lists) or not all(map(is_, name_lists, self.name_lists)):
-            self.names.settle(groups)
+            self.named = self.names.settle(groups)
             self.params, self.name_lists = params, [group.get("param_names") for group in groups]
-            self.named = dict(zip(group_names(groups), params, strict=True))
-            if params:
-                check_params(self.named)
             self._forget()
 
     def _forget(self) -> None:

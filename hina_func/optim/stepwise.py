@@ -63,7 +63,7 @@ class Stepwise:
         missing = frozenset(names) - set(there)
         scales = {path: {key: f[key] for key in part.keys & f.keys()} for path, f in factors.items()}
         updates, state = self.link.update(u, rows.state, Context(part, params, u, hyperparams, {}, missing, "", scales))
-        landed = part.unstack({key: params[key] + updates[key] for key in part.keys})
+        landed = part.unstack({key: placed_like(params[key], params[key] + updates[key]) for key in part.keys})
         rows.commit(freeze_rows(part.present(grads), state, rows.state) if missing else state)
         write([rows.params[name] for name in there], [landed[name] for name in there])
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..checks import require_choice, require_positive
 from ..core import EmptyState, GradientTransformation, Hyper
 from ..lift import Leaf, per_leaf
-from ..numerics import row_numel, total
+from ..numerics import row_numel, sign, total
 
 
 def cautious_leaf(
@@ -58,7 +58,7 @@ def cautious_mask(rescale: str | None = "mean", max_scale: Hyper | None = None) 
 
 
 def grams_leaf(u: Tensor, s: EmptyState, leaf: Leaf) -> tuple[Tensor, EmptyState]:
-    return u.abs() * torch.sign(leaf.grad), s
+    return u.abs() * sign(leaf.grad), s
 
 
 def grams_sign() -> GradientTransformation:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..checks import require_decay_rate, require_nonnegative
 from ..core import GradientTransformation, Hyper
 from ..lift import Leaf, per_leaf, row_counts
-from ..numerics import one_minus_power, over, safe_sqrt
+from ..numerics import one_minus_power, over, safe_sqrt, sign
 
 
 class ScaleByLionState(NamedTuple):
@@ -27,7 +27,7 @@ def lion_init(param: Tensor) -> ScaleByLionState:
 def lion_leaf(
     u: Tensor, s: ScaleByLionState, leaf: Leaf, *, b1: Tensor | float, b2: Tensor | float
 ) -> tuple[Tensor, ScaleByLionState]:
-    return torch.sign(b1 * s.mu + (1 - b1) * u), ScaleByLionState(b2 * s.mu + (1 - b2) * u)
+    return sign(b1 * s.mu + (1 - b1) * u), ScaleByLionState(b2 * s.mu + (1 - b2) * u)
 
 
 def scale_by_lion(b1: Hyper = 0.9, b2: Hyper = 0.99) -> GradientTransformation:
