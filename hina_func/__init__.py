@@ -18,7 +18,9 @@ from .core import EmptyState, GradientTransformation, Hyperparam
 from .gates import accumulate, apply_if_finite, skip_not_finite
 from .optim.hina import HinaAdamW, presets
 from .optim.optimizer import Optimizer
-from .optim.saving import load_checkpoint, save_checkpoint
+from .optim.report import LoadReport
+from .optim.saving import Checkpoint, load_checkpoint, save_checkpoint
+from .optim.transfer import adamw_state_dict, load_adamw_state_dict
 from .recipes import hina_adamw
 from .roles import ADAPTER_ROLES, ROLES
 from .schedules import (
@@ -57,12 +59,15 @@ __all__ = [
     "ROLES",
     "AdapterMap",
     "AdapterModule",
+    "Checkpoint",
     "EmptyState",
     "GradientTransformation",
     "HinaAdamW",
     "Hyperparam",
+    "LoadReport",
     "Optimizer",
     "accumulate",
+    "adamw_state_dict",
     "add_cautious_decayed_weights",
     "add_decayed_weights",
     "apply_if_finite",
@@ -85,6 +90,7 @@ __all__ = [
     "identity",
     "join_schedules",
     "linear_schedule",
+    "load_adamw_state_dict",
     "load_checkpoint",
     "load_named_state",
     "lokr_lr_scale",

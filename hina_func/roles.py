@@ -155,7 +155,7 @@ _UNDER_PEFT = _rules(_PEFT, *_PLAIN)
 _LAST = [_Rule(re.compile(pattern), role) for pattern, role in _WHOLE_NAMES.items()]
 
 
-def _unwrapped(name: str) -> list[str]:
+def unwrapped(name: str) -> list[str]:
     """Path components without those that torch.compile, FSDP, checkpointing and (in front) DataParallel put in."""
     path = [component for component in name.split(".") if component not in _WRAPPERS]
     while len(path) > 1 and path[0] == "module":
@@ -164,7 +164,7 @@ def _unwrapped(name: str) -> list[str]:
 
 
 def _parse(name: str) -> ParsedName:
-    path = _unwrapped(name)
+    path = unwrapped(name)
     rules = _UNDER_PEFT if path[:2] == ["base_model", "model"] else _ANYWHERE
     for i, component in enumerate(path):
         for rule in rules.get(component, ()):
@@ -212,7 +212,7 @@ def name_parser(extra_patterns: Sequence[tuple[str, str]] = ()) -> Callable[[str
                 module = said.get("module")
                 if module is None and rule.role != "regular":
                     module = name[: found.start()].strip(".")
-                key = None if module is None else ".".join(_unwrapped(module))
+                key = None if module is None else ".".join(unwrapped(module))
                 return ParsedName(rule.role, key, said.get("pair"))
         return _parse(name)
 

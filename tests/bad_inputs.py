@@ -869,7 +869,7 @@ LOADED: tuple[tuple[str, Callable[[Any], Any], type[Exception], str], ...] = (
         ValueError,
         f"{FIT}no parameter here for c; nothing saved for b",
     ),
-    ("a name twice", saved_group("param_names", ["w", "w", "b"]), ValueError, f"{FIT}nothing saved for v"),
+    ("a name twice", saved_group("param_names", ["w", "w", "b"]), ValueError, f"{FIT}it has two parameters named 'w'"),
     ("fewer names than parameters", saved_group("param_names", ["w"]), ValueError, f"{FIT}a group has 1 names for 3"),
     ("no groups", lambda saved: saved.update(param_groups=[]), ValueError, f"{FIT}nothing saved for b, v, w"),
     ("NaN for the learning rate", saved_group("lr", NAN), ValueError, "lr must be a finite number, got nan"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-collect_ignore = ["clients"]
+collect_ignore = ["clients", "distributed"]
 """Scripts, run in processes of their own."""
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--compile-all", action="store_true", help="compile every transform of the catalog, not a few")
     parser.addoption("--kills", type=int, default=5, help="how often a training is killed while it saves")
     parser.addoption("--distributed", action="store_true", help="shard every transform, over two and four processes")
+    parser.addoption("--fuzz", type=int, default=4000, help="how many damaged checkpoints are opened")
     parser.addoption("--all-clients", action="store_true", help="drive every client, for which nox -s clients installs")
     parser.addoption("--soak", action="store_true", help="test_soak.py with 10,000 transitions and 5,000 steps")
 

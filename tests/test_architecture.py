@@ -44,14 +44,24 @@ FLOORS = (
     ),
     ("original",),
     ("recipes",),
-    ("optim.__init__", "optim.groups", "optim.naming", "optim.numbers", "optim.program", "optim.sharding"),
+    (
+        "optim.__init__",
+        "optim.groups",
+        "optim.naming",
+        "optim.numbers",
+        "optim.program",
+        "optim.renamed",
+        "optim.report",
+        "optim.sealed",
+        "optim.sharding",
+    ),
     ("optim.rows",),
     ("optim.pieces",),
     ("optim.checkpoint", "optim.engine", "optim.fused", "optim.zero"),
     ("optim.stepwise",),
     ("optim.run",),
     ("optim.optimizer",),
-    ("optim.hina", "optim.saving"),
+    ("optim.hina", "optim.saving", "optim.transfer"),
     ("__init__",),
     ("testing.subjects",),
     ("testing.checking", "testing.strategies"),
@@ -137,7 +147,7 @@ def test_imports_are_seen_for_what_they_are():
 
 @house
 def test_a_file_needs_nothing_beside_torch_and_einops(name):
-    more = {"demo": {"lycoris", "sklearn", "matplotlib"}, "optim.saving": {"safetensors"}}
+    more = {"demo": {"lycoris", "sklearn", "matplotlib"}, "optim.sealed": {"safetensors"}}
     extra = {"hypothesis", "numpy"} if name.startswith("testing.") else more.get(name, set())
     assert third_party(name) <= {"torch", "einops", *extra}
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from hashlib import sha256
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,7 @@ def test_a_loaded_run_ends_where_one_without_a_break_ends(dtype: torch.dtype, or
     train(whole, 0, 5)
     hf.save_checkpoint(tmp_path / "c", whole, {"step": 5})
     resumed = optimizer(dtype, order)
-    assert hf.load_checkpoint(tmp_path / "c", resumed) == {"step": 5}
+    assert hf.load_checkpoint(tmp_path / "c", resumed).extra == {"step": 5}
     assert_same(content(resumed), content(whole))
     for opt in (whole, resumed):
         train(opt, 5, 9)
@@ -96,9 +96,23 @@ def test_another_optimizer_is_refused(tmp_path: Path) -> None:
 
 
 def test_extra_comes_back_as_it_was(tmp_path: Path) -> None:
-    extra = {"step": 3, "tuple": [1], "at": {"tuple": [2]}, "split": (0.1, (None, True)), "by": {1: "one"}, "dict": {}}
-    hf.save_checkpoint(tmp_path / "c", tiny(), extra)
-    assert hf.load_checkpoint(tmp_path / "c", tiny()) == extra
+    extra = {
+        "step": 3,
+        "$tuple": [1],
+        "at": {"$tensor": "x"},
+        "split": (0.1, (None, True)),
+        "by": {1: "one", None: 2, "1": 3},
+        "dict": {},
+        "milestones": Counter({3: 1}),
+    }
+    rng = torch.get_rng_state()
+    hf.save_checkpoint(tmp_path / "c", tiny(), {**extra, "rng": [rng, torch.ones(3, 2).t()]})
+    found = hf.load_checkpoint(tmp_path / "c", tiny()).extra
+    state, view = found.pop("rng")
+    assert found == extra
+    assert isinstance(found["milestones"], Counter)
+    assert torch.equal(state, rng)
+    assert torch.equal(view, torch.ones(2, 3))
 
 
 def test_a_file_has_the_rights_of_any_other(tmp_path: Path) -> None:
@@ -107,9 +121,10 @@ def test_a_file_has_the_rights_of_any_other(tmp_path: Path) -> None:
     assert (tmp_path / "c").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-def test_what_json_cannot_say_is_refused_and_no_file_is_left(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        hf.save_checkpoint(tmp_path / "c", tiny(), {"f": object()})
+@pytest.mark.parametrize("thing", [object(), {1, 2}, {(1, 2): 3}, torch.ones(2).to_sparse(), print])
+def test_what_a_file_cannot_hold_is_refused_and_no_file_is_left(thing: object, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"extra/f/0 is a "):
+        hf.save_checkpoint(tmp_path / "c", tiny(), {"f": [thing]})
     assert not list(tmp_path.iterdir())
 
 
@@ -123,7 +138,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     with pytest.raises(OSError, match="disk full"):
         hf.save_checkpoint(tmp_path / "c", tiny(), {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
-    assert hf.load_checkpoint(tmp_path / "c", tiny()) == {"step": 1}
+    assert hf.load_checkpoint(tmp_path / "c", tiny()).extra == {"step": 1}
 
 
 def assert_refused(path: Path, match: str, opt: hf.Optimizer | None = None) -> None:
@@ -133,53 +148,6 @@ def assert_refused(path: Path, match: str, opt: hf.Optimizer | None = None) -> N
         hf.load_checkpoint(path, opt)
     assert_same(content(opt), before[0])
     assert json.dumps([{**group, "params": None} for group in opt.param_groups]) == before[1]
-
-
-def test_every_changed_byte_and_every_cut_is_refused(tmp_path: Path) -> None:
-    opt = tiny()
-    train(opt, 0, 1)
-    hf.save_checkpoint(tmp_path / "c", opt)
-    good = (tmp_path / "c").read_bytes()
-    path = tmp_path / "bad"
-    for at in range(len(good)):
-        path.write_bytes(good[:at] + bytes([good[at] ^ (1 << at % 8)]) + good[at + 1 :])
-        assert_refused(path, "damaged|no checkpoint", opt)
-        path.write_bytes(good[:at])
-        assert_refused(path, "damaged|no checkpoint", opt)
-    path.write_bytes(good + b"\0")
-    assert_refused(path, "damaged", opt)
-
-
-def resealed(path: Path, header: bytes, body: bytes = b"") -> None:
-    """A file with a right digest, as only somebody who means it would write one."""
-    raw = len(header).to_bytes(8, "little") + header + body
-    path.write_bytes(raw.replace(b"0" * 64, sha256(raw).hexdigest().encode(), 1))
-
-
-SEAL = b'"sha256":"' + b"0" * 64 + b'"'
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"{" + SEAL + b"}",
-        b'{"__metadata__":{' + SEAL + b"}}",
-        b'{"__metadata__":{"hina_func":"{}",' + SEAL + b"}}",
-        b'{"__metadata__":{"hina_func":"[1]",' + SEAL + b"}}",
-        b"[" * 100_000 + SEAL,
-        b'{"__metadata__":{"hina_func":"' + b"[" * 100_000 + b'",' + SEAL + b"}}",
-        b'{"w":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]},"__metadata__":{'
-        b'"hina_func":"{\\"chain\\":{},\\"groups\\":[],\\"extra\\":{}}",' + SEAL + b"}}",
-        b"\xff\xfe" + SEAL,
-        *(
-            b'{"__metadata__":{"hina_func":"' + manifest.replace(b'"', b'\\"') + b'",' + SEAL + b"}}"
-            for manifest in (b'{"set":[]}', b'{"dict":[["chain",1],["groups",1]]}', b'{"dict":5}', b'{"a":1,"b":2}')
-        ),
-    ],
-)
-def test_a_forged_file_is_refused_in_words(header: bytes, tmp_path: Path) -> None:
-    resealed(tmp_path / "c", header)
-    assert_refused(tmp_path / "c", "no checkpoint of hina_func")
 
 
 class Malice:
@@ -192,22 +160,23 @@ def test_foreign_files_are_refused_and_nothing_in_them_runs(tmp_path: Path, monk
     path = tmp_path / "c"
     for raw in (b"", pickle.dumps(Malice()), save({"w": torch.ones(2)}), b"\xff" * 100):
         path.write_bytes(raw)
-        assert_refused(path, "no checkpoint")
+        assert_refused(path, "no checkpoint|never opened|no whole header")
     torch.save(tiny().state_dict(), path)
-    assert_refused(path, "no checkpoint")
+    assert_refused(path, "no checkpoint|never opened|no whole header")
     save_file({"w": torch.ones(2)}, path, {"format": "pt"})
-    assert_refused(path, "no checkpoint")
+    assert_refused(path, "no checkpoint|never opened|no whole header")
     assert not (tmp_path / "unpickled").exists()
-    with pytest.raises(OSError, match="directory"):
-        hf.load_checkpoint(tmp_path, tiny())
+    assert_refused(tmp_path, "it is not a file")
+    with pytest.raises(FileNotFoundError):
+        hf.load_checkpoint(tmp_path / "nowhere", tiny())
 
 
 def test_a_file_that_does_not_fit_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "c"
     for params, why in (
-        ({"v": torch.ones(2)}, "v is only in the file; w is only here"),
-        ({"w": torch.ones(3)}, "w is float32 of shape \\(3,\\) in the file and float32 of shape \\(2,\\) here"),
-        ({"w": torch.ones(2).double()}, "w is float64"),
+        ({"v": torch.ones(2)}, "no parameter here for v; nothing saved for w"),
+        ({"w": torch.ones(3)}, "w has shape \\(2,\\), saved \\(3,\\)"),
+        ({"w": torch.ones(2).double()}, "w is torch.float32, saved as torch.float64"),
     ):
         hf.save_checkpoint(path, tiny(params))
         assert_refused(path, why)
@@ -234,7 +203,7 @@ STEPS = 40
 def live(path: Path) -> None:
     """A training that saves every step and takes up what is there."""
     opt = optimizer()
-    step = hf.load_checkpoint(path, opt)["step"] if path.exists() else 0
+    step = hf.load_checkpoint(path, opt).extra["step"] if path.exists() else 0
     for now in range(step, STEPS):
         train(opt, now, now + 1)
         hf.save_checkpoint(path, opt, {"step": now + 1})
@@ -265,7 +234,7 @@ def kill_and_resume(path: Path, kills: int) -> None:
         assert status in (0, signal.SIGKILL), "a life ended of itself"
         if path.exists():
             survivor = optimizer()
-            step = hf.load_checkpoint(path, survivor)["step"]
+            step = hf.load_checkpoint(path, survivor).extra["step"]
             assert step >= reached, "a saved step was lost"
             reached = step
             if reached == STEPS:

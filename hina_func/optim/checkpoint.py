@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from ..link import Link
 from ..state import shown_path
 from .naming import group_names, names_by_group
+from .renamed import Rename, counterparts, renamed
+from .report import LoadReport
 from .rows import expected_rows
 
 FORMAT = 1
 """Number of the layout of state dicts; raised with every change that older code cannot read."""
+
+Group = dict[str, Any]
 
 
 def fingerprint(link: Link) -> list[str]:
@@ -19,67 +26,177 @@ def fingerprint(link: Link) -> list[str]:
     return [link.name, *(shown_path(path) for path, _ in link.places())]
 
 
-def aligned_state_dict(saved: Mapping[str, Any], groups: list[dict[str, Any]], link: Link) -> dict[str, Any]:
+def refused(differences: list[str]) -> ValueError:
+    """The error for a saved state that is not loaded."""
+    shown = "; ".join(differences[:20]) + " ..." * (len(differences) > 20)
+    return ValueError(f"the saved state does not fit this optimizer: {shown}")
+
+
+class Aligned(NamedTuple):
+    """A state dict for the live groups, and what became of each parameter."""
+
+    state_dict: dict[str, Any]
+    report: LoadReport
+
+
+def aligned_state_dict(
+    saved: Mapping[str, Any], groups: list[Group], link: Link, strict: bool = True, rename: Rename | None = None
+) -> Aligned:
     """``saved`` in the order of the live groups, with the positions of the live parameters as ids.
 
     Raises:
         ValueError: if it does not fit; lists what differs.
     """
-    _require_form(saved)
+    check_state_dict(saved)
     chain_differences = _chain_differences(saved.get("hina_func"), link)
     differences = list(chain_differences)
-    saved_groups = saved["param_groups"]
-    sizes, saved_sizes = ([len(group["params"]) for group in side] for side in (groups, saved_groups))
-    by_name = all("param_names" in group for side in (groups, saved_groups) for group in side)
-    for names, params in ((group.get("param_names"), group["params"]) for group in saved_groups):
-        if names is not None and len(names) != len(params):
-            raise ValueError(
-                f"the saved state does not fit this optimizer: a group has {len(names)} names for {len(params)}"
-            )
-    order = list(range(len(groups)))
-    ids = [key for group in saved_groups for key in group["params"]]
-    if by_name:
-        order, found = _groups_by_name(groups, saved_groups)
-        differences += found
-    elif sizes != saved_sizes:
-        differences.append(f"parameter groups of {saved_sizes} parameters in the saved state, of {sizes} here")
-    names = group_names(saved_groups) if by_name else group_names(groups)
-    if not chain_differences and (by_name or not differences):
-        held = {name: saved["state"][key] for name, key in zip(names, ids, strict=True) if saved["state"].get(key)}
-        differences += _row_differences(held, groups, link)
+    matched = match(saved["param_groups"], groups, link, strict, rename)
+    differences += matched.differences
+    ids = matched.ids
+    held = {
+        name: saved["state"][ids[there]] for name, there in matched.sources.items() if saved["state"].get(ids[there])
+    }
+    reset: dict[str, str] = {}
+    if not chain_differences:
+        found = _row_differences(held, groups, link)
+        differences += [difference for name in sorted(found) for difference in found[name]] if strict else []
+        reset = {} if strict else {name: why[0] for name, why in sorted(found.items())}
     if differences:
-        shown = "; ".join(differences[:20]) + " ..." * (len(differences) > 20)
-        raise ValueError(f"the saved state does not fit this optimizer: {shown}")
-
-    id_of = dict(zip(names, ids, strict=True))
-    aligned_groups, state = [], {}
-    position = 0
-    for group, names_here, index in zip(groups, names_by_group(groups), order, strict=True):
-        for offset, name in enumerate(names_here):
-            if saved["state"].get(id_of[name]):
-                state[position + offset] = dict(saved["state"][id_of[name]])
-        renumbered = {**saved_groups[index], "params": list(range(position, position + len(names_here)))}
-        if "param_names" in group:
-            renumbered["param_names"] = list(group["param_names"])
-        aligned_groups.append(renumbered)
-        position += len(names_here)
-    return {**saved, "state": state, "param_groups": aligned_groups}
+        raise refused(differences)
+    state = {i: dict(held[name]) for i, name in enumerate(group_names(groups)) if name in held and name not in reset}
+    report = LoadReport(matched.sources, matched.added, matched.removed, reset, matched.kept)
+    return Aligned({**saved, "state": state, "param_groups": matched.groups}, report)
 
 
-def _require_form(saved: Mapping[str, Any]) -> None:
-    """Refuse what is no state dict at all."""
-    groups, meta = saved.get("param_groups"), saved.get("hina_func", {})
-    if not (
-        isinstance(saved.get("state"), Mapping)
-        and isinstance(groups, list)
-        and all(isinstance(group, Mapping) and isinstance(group.get("params"), list) for group in groups)
-        and isinstance(meta, Mapping)
-        and isinstance(meta.get("transforms", []), list)
-    ):
-        raise ValueError(
-            "the saved state does not fit this optimizer: it is no state dict, which has a dict 'state' and a list "
-            f"'param_groups' of dicts with a list 'params'; it has {', '.join(map(repr, saved)) or 'nothing'}"
-        )
+class Match(NamedTuple):
+    """Whose state and numbers the live parameters and groups get.
+
+    ``sources``: name here -> name there; ``ids``: name there -> its id; ``groups``: with the ids that parameters have
+    here; ``kept``: what live groups keep because those there disagree.
+    """
+
+    sources: dict[str, str]
+    ids: dict[str, Any]
+    groups: list[Group]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    kept: tuple[str, ...]
+    differences: list[str]
+
+
+def match(
+    saved: list[Group], groups: list[Group], link: Link, strict: bool = True, rename: Rename | None = None
+) -> Match:
+    """The parameters and groups of a saved state dict that belong to the live ones.
+
+    By name where both sides have names, else by position.
+    """
+    there, here = group_names(saved), group_names(groups)
+    ids = dict(zip(there, (key for group in saved for key in group["params"]), strict=True))
+    differences: list[str] = []
+    if all("param_names" in group for side in (groups, saved) for group in side):
+        new = renamed(there, rename)
+        known = set(here)
+        sources = {new[name]: name for name in there if new[name] in known}
+        unmatched = [name for name in there if new[name] not in known], [name for name in here if name not in sources]
+        guessed = counterparts(*unmatched, link.patterns()) if all(unmatched) else {}
+        if not strict:
+            sources |= {name: other for other, name in guessed.items()}
+        used = set(sources.values())
+        removed = tuple(name for name in there if name not in used)
+        added = tuple(name for name in here if name not in sources)
+        if strict and removed:
+            differences.append(f"no parameter here for {', '.join(sorted(removed))}")
+        if strict and added:
+            differences.append(f"nothing saved for {', '.join(sorted(added))}")
+        if strict and guessed:
+            differences.append(f"strict=False would match {len(guessed)} of them by module and role")
+    else:
+        sizes, sizes_there = ([len(group["params"]) for group in side] for side in (groups, saved))
+        sources, added, removed = {}, (), ()
+        if rename is not None:
+            differences.append("rename needs names on both sides")
+        if sizes == sizes_there:
+            sources = dict(zip(here, there, strict=True))
+        else:
+            differences.append(f"parameter groups of {sizes_there} parameters in the saved state, of {sizes} here")
+    if differences:
+        return Match(sources, ids, [], added, removed, (), differences)
+    regrouped, kept = _regrouped(saved, groups, sources)
+    return Match(sources, ids, regrouped, added, removed, () if strict else kept, list(kept) if strict else [])
+
+
+def _regrouped(
+    saved: list[Group], groups: list[Group], sources: Mapping[str, str]
+) -> tuple[list[Group], tuple[str, ...]]:
+    """The live groups with the numbers of the saved ones, and where those disagree about a live group.
+
+    A live group gets what all saved groups that its parameters come from agree in.
+    """
+    origin = {name: i for i, names in enumerate(names_by_group(saved)) for name in names}
+    empty = iter([i for i, group in enumerate(saved) if not group["params"]])
+    regrouped, kept, position = [], [], 0
+    for number, (group, names) in enumerate(zip(groups, names_by_group(groups), strict=True)):
+        origins = sorted({origin[sources[name]] for name in names if name in sources})
+        if not names:
+            origins = [i for i in (next(empty, None),) if i is not None]
+        values = {key: value for key, value in group.items() if key != "params"}
+        if origins:
+            first, *others = (saved[i] for i in origins)
+            agreed = {key: x for key, x in first.items() if all(key in o and _equal(x, o[key]) for o in others)}
+            open_keys = sorted({key for i in origins for key in saved[i]} - agreed.keys() - {"params", "param_names"})
+            kept += [
+                f"{key} of group {number}, for which groups {origins} of the saved state differ" for key in open_keys
+            ]
+            values = agreed | {key: values[key] for key in (*open_keys, "param_names") if key in values}
+        regrouped.append({**values, "params": list(range(position, position + len(names)))})
+        position += len(names)
+    return regrouped, tuple(kept)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+    return bool(a == b)
+
+
+def check_state_dict(saved: Any) -> None:
+    """Refuse what has not the shape that torch gives a state dict.
+
+    Raises:
+        TypeError: if it is no mapping.
+        ValueError: says what is wrong with it.
+    """
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"state_dict must be what state_dict() returned, got {saved!r}")
+    problem = next(_malformed(saved), None)
+    if problem is not None:
+        raise refused([problem])
+
+
+def _malformed(saved: Mapping[str, Any]) -> Iterator[str]:
+    if not {"state", "param_groups"} <= saved.keys():
+        yield "it is no state dict with 'state' and 'param_groups'"
+        return
+    state, groups, meta = saved["state"], saved["param_groups"], saved.get("hina_func")
+    if not isinstance(state, Mapping) or not all(isinstance(rows, Mapping) for rows in state.values()):
+        yield "its 'state' must hold a dict for each parameter"
+    if meta is not None and not (isinstance(meta, Mapping) and isinstance(meta.get("transforms", []), (list, tuple))):
+        yield "its 'hina_func' must hold 'format' and 'transforms'"
+    if not isinstance(groups, (list, tuple)) or not all(isinstance(group, Mapping) for group in groups):
+        yield "its 'param_groups' must be a list of dicts"
+        return
+    for group in groups:
+        params, names = group.get("params"), group.get("param_names", [])
+        if not isinstance(params, (list, tuple)) or not all(isinstance(key, (int, str)) for key in params):
+            yield "a group's 'params' must be a list of ids"
+        elif not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            yield "a group's 'param_names' must be a list of names"
+        elif "param_names" in group and len(names) != len(params):
+            yield f"a group has {len(names)} names for {len(params)} parameters"
+    names = group_names(groups)  # type: ignore[arg-type]
+    if len(set(names)) < len(names):
+        yield f"it has two parameters named {next(name for name in names if names.count(name) > 1)!r}"
 
 
 def _chain_differences(meta: Mapping[str, Any] | None, link: Link) -> list[str]:
@@ -87,7 +204,7 @@ def _chain_differences(meta: Mapping[str, Any] | None, link: Link) -> list[str]:
         return []
     if meta.get("format") != FORMAT:
         return [f"it has format {meta.get('format')!r}, this version reads {FORMAT}"]
-    here, there = fingerprint(link), meta.get("transforms", [])
+    here, there = fingerprint(link), list(meta.get("transforms", []))
     if here == there:
         return []
     gone, new = ([x for x in side if x not in other] for side, other in ((there, here), (here, there)))
@@ -96,43 +213,22 @@ def _chain_differences(meta: Mapping[str, Any] | None, link: Link) -> list[str]:
     ]
 
 
-def _groups_by_name(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> tuple[list[int], list[str]]:
-    """For each live group the saved one with the same parameters."""
-    here = {name for group in groups for name in group["param_names"]}
-    there = {name for group in saved for name in group["param_names"]}
-    differences = []
-    if there - here:
-        differences.append(f"no parameter here for {', '.join(sorted(there - here))}")
-    if here - there:
-        differences.append(f"nothing saved for {', '.join(sorted(here - there))}")
-    if differences:
-        return [], differences
-    order = []
-    for i, group in enumerate(groups):
-        wanted = set(group["param_names"])
-        same = [j for j, other in enumerate(saved) if set(other["param_names"]) == wanted and j not in order]
-        if not same or len(groups) != len(saved):
-            return [], [
-                f"its {len(saved)} parameter groups divide the parameters differently from the {len(groups)} here"
-            ]
-        order.append(i if i in same else same[0])
-    return order, []
-
-
-def _row_differences(held: Mapping[str, Mapping[str, Any]], groups: list[dict[str, Any]], link: Link) -> list[str]:
-    """What the saved rows of the parameters here lack, have too many of, or have in another shape."""
+def _row_differences(held: Mapping[str, Mapping[str, Any]], groups: list[Group], link: Link) -> dict[str, list[str]]:
+    """What the saved rows of the parameters here lack, have too many of, or have in another shape: by parameter."""
     params = [param for group in groups for param in group["params"]]
     expected = expected_rows(link, dict(zip(group_names(groups), params, strict=True))) if held else {}
-    differences = []
-    for name in sorted(held.keys() & expected.keys()):
-        rows, wanted = held[name], expected[name]
-        differences += [f"{name} lacks {key}" for key in sorted(wanted.keys() - rows.keys())]
-        differences += [
-            f"{name} has {key}, which this chain does not keep" for key in sorted(rows.keys() - wanted.keys())
+    differences: dict[str, list[str]] = {}
+    for name, rows in held.items():
+        wanted = expected[name]
+        found = [f"{name} lacks {key}" for key in sorted(wanted.keys() - rows.keys())]
+        found += [
+            f"{name} has {key}, which this chain does not keep" for key in sorted(rows.keys() - wanted.keys(), key=str)
         ]
         for key in sorted(wanted.keys() & rows.keys()):
             shape = getattr(rows[key], "shape", None)
             if shape != wanted[key]:
                 given = "no tensor" if shape is None else tuple(shape)
-                differences.append(f"{name}: {key} has shape {given}, not {tuple(wanted[key])}")
+                found.append(f"{name}: {key} has shape {given}, not {tuple(wanted[key])}")
+        if found:
+            differences[name] = found
     return differences

@@ -103,6 +103,10 @@ def check_writable(params: Mapping[str, Tensor]) -> None:
             raise ValueError(f"parameter {name!r} is expanded: several of its elements are one number in memory")
 
 
+def _are_tensors(params: Any) -> bool:
+    return isinstance(params, list) and all(isinstance(param, Tensor) for param in params)
+
+
 class Names:
     """Which parameter had which name when the groups were last looked at: names follow what is moved by hand."""
 
@@ -111,6 +115,46 @@ class Names:
         self._of: dict[int, str] = {}
         self._held: list[Any] = []
         self._lists: list[Any] = []
+
+    def taken_from(self, params: Any) -> Any:
+        """What a constructor was given, with the names that live modules have for it where none were given."""
+        if isinstance(params, Mapping):
+            params = params.items()
+        if not isinstance(params, Iterable):
+            raise TypeError(f"params must be tensors, (name, tensor) pairs or groups of them, got {params!r}")
+        if isinstance(params, Tensor):
+            return params
+        params = list(params)
+        groups = params if params and isinstance(params[0], dict) else [{"params": params}]
+        for group in groups:
+            listed(group)
+        tensors = [param for group in groups for param in group["params"]]
+        if not self.discover or not _are_tensors(tensors) or any(names_given(group) for group in groups):
+            return params
+        found = names_found(tensors)
+        if not found:
+            return params
+        names = [found.get(id(param), placeholder(i)) for i, param in enumerate(tensors)]
+        for group in groups:
+            group["param_names"], names = names[: len(group["params"])], names[len(group["params"]) :]
+        return groups
+
+    def give(self, group: dict[str, Any], groups: list[dict[str, Any]]) -> None:
+        """Torch wants all groups with names, or none: where some have names, the others get what can be found."""
+        listed(group)
+        params = group["params"]
+        if _are_tensors(params):
+            given = names_given(group)
+            if given is not None:
+                group["param_names"] = given
+            elif groups and "param_names" in groups[0]:
+                taken = group_names(groups)
+                found = names_found(params, taken) if self.discover else {}
+                start = len(taken)
+                group["param_names"] = [found.get(id(p), placeholder(start + i)) for i, p in enumerate(params)]
+        if "param_names" in group:
+            for other, names in zip(groups, names_by_group(groups), strict=True):
+                other.setdefault("param_names", names)
 
     def settle(self, groups: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Every parameter by its name, in order, after naming those of groups that have names.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,9 +16,11 @@ from ..border import link_of
 from ..checks import callers_level, require_choice, require_value
 from ..core import GradientTransformation
 from ..links import as_whole, hyperparams_of
-from .checkpoint import FORMAT, aligned_state_dict, fingerprint
+from .checkpoint import FORMAT, aligned_state_dict, check_state_dict, fingerprint
 from .groups import Watched
-from .naming import Names, group_names, listed, names_by_group, names_found, names_given, placeholder
+from .naming import Names, group_names, placeholder
+from .renamed import Rename
+from .report import LoadReport
 from .run import Runner
 from .zero import lost_under_zero
 
@@ -73,7 +75,7 @@ class Optimizer(torch.optim.Optimizer):
         if unknown:
             known = ", ".join(sorted(defaults)) or "none"
             raise TypeError(f"unknown hyperparameter {', '.join(unknown)}; this chain has: {known}")
-        super().__init__(self._named(params), {**defaults, **hyperparams})
+        super().__init__(self._names.taken_from(params), {**defaults, **hyperparams})
         self._report_coverage()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -85,7 +87,7 @@ class Optimizer(torch.optim.Optimizer):
         before = [dict(group) for group in self.param_groups]
         try:
             if isinstance(param_group, dict):
-                self._name_group(param_group)
+                self._names.give(param_group, self.param_groups)
                 self._check_values({**self.defaults, **param_group})
             super().add_param_group(param_group)
             self._names.settle(self.param_groups)
@@ -148,25 +150,40 @@ class Optimizer(torch.optim.Optimizer):
         """torch's, with the names of the parameters and the fingerprint of the chain."""
         return {**super().state_dict(), "hina_func": {"format": FORMAT, "transforms": fingerprint(self._link)}}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(  # type: ignore[override]
+        self, state_dict: dict[str, Any], strict: bool = True, rename: Rename | None = None
+    ) -> LoadReport:
         """Continue exactly where the saved optimizer was.
 
-        Parameters are matched by name, in any order and grouping of the same names; by position where the saved state
-        has no names. Every tensor keeps the dtype it was saved with.
+        Parameters are matched by name, in any order and grouping; by position where the saved state or this optimizer
+        has no names. A group takes over the numbers that its parameters were saved with. Every tensor keeps the dtype
+        it was saved with.
+
+        Args:
+            state_dict: what `state_dict` returned, here or in a file.
+            strict: refuse what does not fit. False: parameters that are new or have another shape start fresh, those
+                that are gone are dropped, and names that say the same module and role in the manner of another library
+                are matched; the report says which.
+            rename: saved name -> name here, a mapping or a function, for names that cannot be guessed.
+
+        Returns:
+            What became of each parameter.
 
         Raises:
-            ValueError: if it was saved from another chain or other parameters; lists the differences, and nothing is
-                changed.
+            ValueError: if it was saved from another chain, or (strict) does not fit; lists the differences, and nothing
+                is changed.
             TypeError: if it is no state dict.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"state_dict must be what state_dict() returned, got {state_dict!r}")
+        check_state_dict(state_dict)
         aligned: dict[str, Any] = {}
+        reports: list[LoadReport] = []
 
         def align(_: torch.optim.Optimizer, given: dict[str, Any]) -> dict[str, Any]:
-            aligned.update(aligned_state_dict(given, self.param_groups, self._link))
-            for group in aligned["param_groups"]:
+            found, report = aligned_state_dict(given, self.param_groups, self._link, strict, rename)
+            for group in found["param_groups"]:
                 self._watched.check_numbers({**self.defaults, **group})
+            aligned.update(found)
+            reports.append(report)
             return aligned
 
         def keep_dtypes(_: torch.optim.Optimizer) -> None:
@@ -185,6 +202,7 @@ class Optimizer(torch.optim.Optimizer):
         finally:
             before.remove()
             after.remove()
+        return reports[0]
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {"tx", "compile", "discover_names", *super().__getstate__()}
@@ -219,46 +237,6 @@ class Optimizer(torch.optim.Optimizer):
                     self.param_groups.insert(i, group)
         self._watched.check(self.param_groups)
 
-    def _named(self, params: Any) -> Any:
-        """The constructor's ``params``, with the names that live modules have for them where none were given."""
-        if isinstance(params, Mapping):
-            params = params.items()
-        if not isinstance(params, Iterable):
-            raise TypeError(f"params must be tensors, (name, tensor) pairs or groups of them, got {params!r}")
-        if isinstance(params, Tensor):
-            return params
-        params = list(params)
-        groups = params if params and isinstance(params[0], dict) else [{"params": params}]
-        for group in groups:
-            listed(group)
-        tensors = [param for group in groups for param in group["params"]]
-        if not self.discover_names or not _are_tensors(tensors) or any(names_given(group) for group in groups):
-            return params
-        found = names_found(tensors)
-        if not found:
-            return params
-        names = [found.get(id(param), placeholder(i)) for i, param in enumerate(tensors)]
-        for group in groups:
-            group["param_names"], names = names[: len(group["params"])], names[len(group["params"]) :]
-        return groups
-
-    def _name_group(self, group: dict[str, Any]) -> None:
-        """Torch wants all groups with names, or none: where some have names, the others get what can be found."""
-        listed(group)
-        params = group["params"]
-        if _are_tensors(params):
-            given = names_given(group)
-            if given is not None:
-                group["param_names"] = given
-            elif self.param_groups and "param_names" in self.param_groups[0]:
-                taken = group_names(self.param_groups)
-                found = names_found(params, taken) if self.discover_names else {}
-                start = len(taken)
-                group["param_names"] = [found.get(id(p), placeholder(start + i)) for i, p in enumerate(params)]
-        if "param_names" in group:
-            for other, names in zip(self.param_groups, names_by_group(self.param_groups), strict=True):
-                other.setdefault("param_names", names)
-
     def _check_values(self, values: Mapping[str, Any]) -> None:
         for hyper in self._link.hyperparams():
             require_value(hyper, values[hyper.name])
@@ -277,18 +255,13 @@ class Optimizer(torch.optim.Optimizer):
                 logger.info("%s", self.coverage())
             else:
                 warnings.warn(self.coverage(), stacklevel=callers_level(self))
-
         for sentence in lost_under_zero(self._link, list(self.named_parameters().values())):
-            warnings.warn(sentence, stacklevel=3)
+            warnings.warn(sentence, stacklevel=callers_level(self))
 
     def _covered(self) -> dict[str, int]:
         """Kind of adapter -> number of modules that the rules of this chain act on."""
         complete = [module.kind for module in self.adapters().modules if module.complete]
         return {kind: complete.count(kind) for _, kind in self._link.module_rules()}
-
-
-def _are_tensors(params: Any) -> bool:
-    return isinstance(params, list) and all(isinstance(param, Tensor) for param in params)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -1,92 +1,88 @@
-"""Checkpoints in one file: written whole or not at all, read only if every byte is as it was written.
-
-The file is a safetensors file, so nothing in it is ever executed. Its header carries a manifest (groups, names, chain)
-and the sha256 of the whole file, taken with the place of the digest itself at zero.
-"""
+"""A training run in one file: an optimizer, its parameters, and whatever else a restart needs."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-import safetensors
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
+from . import sealed, sharding
+from .checkpoint import aligned_state_dict, check_state_dict
 from .optimizer import Optimizer
-from .sharding import is_sharded, write
-
-BLANK = b"0" * 64
-DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+from .renamed import Rename
+from .report import LoadReport
 
 
-def save_checkpoint(path: str | Path, optimizer: Optimizer, extra: Mapping[str, Any] | None = None) -> None:
-    """Write parameters, state and groups of an optimizer to one file.
+class Checkpoint(NamedTuple):
+    """What `load_checkpoint` returns: ``extra`` as it was saved, and what became of each parameter."""
 
-    The file is complete at every moment: it is written beside the old one, brought to the disk and put in its place.
+    extra: Any
+    report: LoadReport
+
+
+def save_checkpoint(path: str | os.PathLike[str], optimizer: Optimizer, extra: Any = None) -> None:
+    """Save an optimizer, its parameters and what else a restart needs, in one safetensors file.
+
+    The file is written whole or not at all: it is written beside the old one, brought to the disk and put in its place.
     A process that is killed in between leaves the old file, and at worst a hidden ``.name.*.part`` next to it.
 
     Args:
-        path: of the file; its folder must exist.
-        optimizer: what to save.
-        extra: what a training loop needs beside it, such as ``{"step": 100}``: numbers, strings, booleans, None, and
-            lists, tuples and dicts of them.
+        path: of the file; its folder must exist, and a file that is there is replaced.
+        optimizer: its state by name, its groups and the fingerprint of its chain are saved.
+        extra: numbers, strings, None, dense tensors, and dicts, lists and tuples of them: a step, the states of
+            schedulers and random generators, buffers of a model.
 
     Raises:
         OSError: if the file cannot be written.
-        TypeError: if a group or ``extra`` holds anything else, or ``optimizer`` is none of this library.
+        TypeError: if a group or ``extra`` holds anything else, or ``optimizer`` is none of this library; nothing is
+            written.
         ValueError: if a parameter is sharded; ``torch.distributed.checkpoint`` saves those.
 
     >>> import hina_func as hf, tempfile, torch
-    >>> params = {"w": torch.nn.Parameter(torch.zeros(2))}
-    >>> optimizer = hf.Optimizer(params, hf.scale_by_adam())
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_checkpoint(f"{folder}/last.safetensors", optimizer, {"step": 3})
-    ...     load_checkpoint(f"{folder}/last.safetensors", optimizer)
-    {'step': 3}
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = hf.HinaAdamW(model.named_parameters(), use_alora=False)
+    >>> path = tempfile.mkdtemp() + "/run.safetensors"
+    >>> save_checkpoint(path, optimizer, {"step": 100, "rng": torch.get_rng_state()})
+    >>> checkpoint = load_checkpoint(path, optimizer)
+    >>> checkpoint.extra["step"], checkpoint.report
+    (100, 2 parameters restored)
     """
     _require_ours(optimizer)
-    shards = [name for name, param in optimizer.named_parameters().items() if is_sharded(param)]
+    params = optimizer.named_parameters()
+    shards = [name for name, param in params.items() if sharding.is_sharded(param)]
     if shards:
         raise ValueError(
             f"one process has shards of {', '.join(map(repr, shards[:5]))} only; save with torch.distributed.checkpoint"
         )
-    whole = optimizer.state_dict()
-    tensors = {f"param/{name}": param for name, param in optimizer.named_parameters().items()}
-    tensors |= {f"state/{i}/{key}": x for i, rows in whole["state"].items() for key, x in rows.items()}
-    groups = []
-    for i, group in enumerate(whole["param_groups"]):
-        tensors |= {f"group/{i}/{key}": x for key, x in group.items() if isinstance(x, Tensor)}
-        groups.append({key: x for key, x in group.items() if not isinstance(x, Tensor)})
-    manifest = json.dumps(_told({"chain": whole["hina_func"], "groups": groups, "extra": dict(extra or {})}))
-    apart = {key: x.detach().cpu().clone(memory_format=torch.contiguous_format) for key, x in tensors.items()}
-    content = save(apart, {"hina_func": manifest, "sha256": BLANK.decode()})
-    digest = hashlib.sha256(content).hexdigest().encode()
-    _write(Path(path), DIGEST.sub(b'"sha256":"' + digest + b'"', content, count=1))
+    sealed.write(path, {"optimizer": optimizer.state_dict(), "params": params, "extra": extra})
 
 
-def load_checkpoint(path: str | Path, optimizer: Optimizer) -> dict[str, Any]:
-    """Put parameters, state and groups back as `save_checkpoint` found them.
+def load_checkpoint(
+    path: str | os.PathLike[str], optimizer: Optimizer, strict: bool = True, rename: Rename | None = None
+) -> Checkpoint:
+    """Continue exactly where a run was saved by `save_checkpoint`.
 
-    Parameters are matched by name as in `Optimizer.load_state_dict`; nothing is changed unless everything fits.
+    Restores the optimizer as `Optimizer.load_state_dict` does, and the values of its parameters, whatever their device.
+    Every byte of the file is checked, and nothing in it is ever executed.
 
     Args:
         path: of the file.
-        optimizer: one of the same chain over the same parameters.
+        optimizer: with the chain of the one that was saved.
+        strict: see `Optimizer.load_state_dict`. False also takes values that were saved in another dtype.
+        rename: see `Optimizer.load_state_dict`.
 
     Returns:
-        The ``extra`` that was saved.
+        ``extra`` and ``report``.
 
     Raises:
         OSError: if the file cannot be read.
         TypeError: if ``optimizer`` is none of this library.
-        ValueError: if it is no such checkpoint, if a byte of it has changed, or if it does not fit the optimizer.
+        ValueError: if a byte of the file differs from what was written, it is no checkpoint or of a later format, or it
+            does not fit the optimizer; says what, and nothing is changed.
 
     >>> import hina_func as hf, tempfile, torch
     >>> optimizer = hf.Optimizer({"w": torch.nn.Parameter(torch.zeros(2))}, hf.scale_by_adam())
@@ -94,24 +90,52 @@ def load_checkpoint(path: str | Path, optimizer: Optimizer) -> dict[str, Any]:
     ...     load_checkpoint(file.name, optimizer)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: ... is no checkpoint of hina_func: there is no digest in a safetensors header
+    ValueError: cannot load '...': it has 0 bytes, which hold no whole header; ... Nothing was changed.
     """
     _require_ours(optimizer)
-    params, state_dict, extra = _read(Path(path))
-    live = optimizer.named_parameters()
-    differences = [
-        f"{name} is {_kind(params[name])} in the file and {_kind(live[name])} here"
-        for name in sorted(params.keys() & live.keys())
-        if _kind(params[name]) != _kind(live[name])
-    ]
-    differences += [f"{name} is only in the file" for name in sorted(params.keys() - live.keys())]
-    differences += [f"{name} is only here" for name in sorted(live.keys() - params.keys())]
-    if differences:
-        raise ValueError(f"{path} does not fit this optimizer: {'; '.join(differences[:20])}")
-    optimizer.load_state_dict(state_dict)
+    content = sealed.read(path)
+    params = optimizer.named_parameters()
+    try:
+        saved, values, extra = _parts(content)
+        report = aligned_state_dict(saved, optimizer.param_groups, optimizer._link, strict, rename).report
+        misfits = _misfits(params, values, report.sources, strict)
+        if strict and misfits:
+            raise ValueError(f"the saved parameters do not fit: {'; '.join(misfits.values())}")
+        optimizer.load_state_dict(saved, strict, rename)
+    except (TypeError, ValueError) as error:
+        raise sealed.refusal(path, str(error)) from error
+    for name in misfits:
+        optimizer.state.pop(params[name], None)
+    fitting = {name: there for name, there in report.sources.items() if name not in misfits}
     with torch.no_grad():
-        write([live[name] for name in params], params.values())
-    return extra
+        sharding.write([params[name] for name in fitting], [values[there] for there in fitting.values()])
+    return Checkpoint(extra, replace(report, reset={**report.reset, **misfits}))
+
+
+def _parts(content: Any) -> tuple[dict[str, Any], dict[str, Tensor], Any]:
+    """What `save_checkpoint` put together."""
+    if not isinstance(content, dict) or content.keys() != {"optimizer", "params", "extra"}:
+        raise ValueError("it holds no optimizer")
+    saved, values, extra = content["optimizer"], content["params"], content["extra"]
+    check_state_dict(saved)
+    if not (isinstance(values, dict) and all(isinstance(x, Tensor) for x in values.values())):
+        raise ValueError("its parameters are no tensors by name")
+    return saved, values, extra
+
+
+def _misfits(
+    params: Mapping[str, Tensor], values: Mapping[str, Tensor], sources: Mapping[str, str], strict: bool
+) -> dict[str, str]:
+    """Name here -> why the saved value cannot be its own."""
+    found = {}
+    for name, there in sources.items():
+        if there not in values:
+            found[name] = f"{name} has no saved value"
+        elif values[there].shape != params[name].shape:
+            found[name] = f"{name} has shape {tuple(params[name].shape)}, saved {tuple(values[there].shape)}"
+        elif not values[there].is_floating_point() or (strict and values[there].dtype != params[name].dtype):
+            found[name] = f"{name} is {params[name].dtype}, saved as {values[there].dtype}"
+    return found
 
 
 def _require_ours(optimizer: Any) -> None:
@@ -120,76 +144,3 @@ def _require_ours(optimizer: Any) -> None:
             f"optimizer must be a hina_func.Optimizer, got {type(optimizer).__name__}; "
             "where a trainer has wrapped it, pass what is inside (optimizer.optimizer in Accelerate)"
         )
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    """Parameters by name, state dict and extra of a file whose digest is right."""
-    content = path.read_bytes()
-    size = int.from_bytes(content[:8], "little")
-    found = DIGEST.search(content, 8, min(8 + size, len(content)))
-    if found is None:
-        raise ValueError(f"{path} is no checkpoint of hina_func: there is no digest in a safetensors header")
-    blank = hashlib.sha256(content[: found.start(1)])
-    blank.update(BLANK)
-    blank.update(memoryview(content)[found.end(1) :])
-    if blank.hexdigest().encode() != found[1]:
-        raise ValueError(f"{path} is damaged: its content is not what was saved. Load an older checkpoint")
-    try:
-        manifest = _untold(json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["hina_func"]))
-        chain, groups, extra = manifest["chain"], manifest["groups"], manifest["extra"]
-        params: dict[str, Tensor] = {}
-        state: dict[int, dict[str, Tensor]] = {}
-        for place, x in load(content).items():
-            kind, _, rest = place.partition("/")
-            if kind == "param":
-                params[rest] = x
-            else:
-                index, _, key = rest.partition("/")
-                (groups[int(index)] if kind == "group" else state.setdefault(int(index), {}))[key] = x
-    except (ValueError, LookupError, TypeError, AssertionError, RecursionError, safetensors.SafetensorError) as reason:
-        raise ValueError(f"{path} is no checkpoint of hina_func: {reason!r}") from reason
-    return params, {"state": state, "param_groups": groups, "hina_func": chain}, extra
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file in one go."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _kind(x: Tensor) -> str:
-    return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
-
-
-def _told(value: Any) -> Any:
-    """A value as JSON can say it: tuples and dicts by name, because JSON has no tuples and no keys but strings."""
-    if isinstance(value, list):
-        return [_told(part) for part in value]
-    if isinstance(value, tuple):
-        return {"tuple": [_told(part) for part in value]}
-    if isinstance(value, Mapping):
-        return {"dict": [[_told(key), _told(part)] for key, part in value.items()]}
-    return value
-
-
-def _untold(value: Any) -> Any:
-    """The inverse of `_told`."""
-    if isinstance(value, list):
-        return [_untold(part) for part in value]
-    if isinstance(value, dict):
-        ((kind, parts),) = value.items()
-        return {"tuple": tuple, "dict": dict}[kind](map(_untold, parts))
-    return value

@@ -323,7 +323,7 @@ def initialised(formulas: str) -> Difference:
 
 def example(folder: str) -> None:
     """What the page on several processes shows."""
-    path = Path(__file__).parents[2] / "examples" / "fully_sharded.py"
+    path = Path(__file__).parents[2] / "docs" / "examples" / "fully_sharded.py"
     runpy.run_path(str(path))["main"](folder)
 
 

@@ -1,4 +1,4 @@
-"""Train shards, save them and continue: ``torchrun --nproc-per-node 2 examples/fully_sharded.py FOLDER``."""
+"""Train shards, save them and continue: ``torchrun --nproc-per-node 2 docs/examples/fully_sharded.py FOLDER``."""
 
 from __future__ import annotations
 
