@@ -877,6 +877,14 @@ LOADED: tuple[tuple[str, Callable[[Any], Any], type[Exception], str], ...] = (
     ("a tensor that is missing", without("state", 0, MU), ValueError, f"{FIT}w lacks {MU}"),
     ("a tensor too many", saved_state("x", torch.ones(1)), ValueError, f"{FIT}w has x, which this chain does not keep"),
     ("a reshaped tensor", saved_state(MU, torch.ones(3, 2)), ValueError, f"{FIT}w: {MU} has shape (3, 2), not (2, 3)"),
+    (
+        "a complex tensor",
+        saved_state(MU, torch.ones(2, 3) * 1j),
+        ValueError,
+        f"{FIT}w: {MU} is complex, not of floating-",
+    ),
+    ("a sparse tensor", saved_state(MU, torch.ones(2, 3).to_sparse()), ValueError, f"{FIT}w: {MU} is sparse, not of"),
+    ("integers for a moment", saved_state(MU, torch.ones(2, 3).int()), ValueError, f"{FIT}w: {MU} is of integers, not"),
     ("None for a tensor", saved_state(MU, None), ValueError, f"{FIT}w: {MU} has shape no tensor, not (2, 3)"),
     (
         "two parameters' states exchanged",

@@ -225,10 +225,23 @@ def _row_differences(held: Mapping[str, Mapping[str, Any]], groups: list[Group],
             f"{name} has {key}, which this chain does not keep" for key in sorted(rows.keys() - wanted.keys(), key=str)
         ]
         for key in sorted(wanted.keys() & rows.keys()):
-            shape = getattr(rows[key], "shape", None)
-            if shape != wanted[key]:
-                given = "no tensor" if shape is None else tuple(shape)
-                found.append(f"{name}: {key} has shape {given}, not {tuple(wanted[key])}")
+            row, shape = rows[key], tuple(wanted[key].shape)
+            if not isinstance(row, Tensor) or row.shape != shape:
+                given = tuple(row.shape) if isinstance(row, Tensor) else "no tensor"
+                found.append(f"{name}: {key} has shape {given}, not {shape}")
+            elif _kind(row) != _kind(wanted[key]):
+                found.append(f"{name}: {key} is {_kind(row)}, not {_kind(wanted[key])}")
         if found:
             differences[name] = found
     return differences
+
+
+def _kind(row: Tensor) -> str:
+    """What cannot be changed into each other without loss of meaning."""
+    if row.layout != torch.strided:
+        return "sparse"
+    if row.is_complex():
+        return "complex"
+    if row.is_floating_point():
+        return "of floating-point numbers"
+    return "of truth values" if row.dtype == torch.bool else "of integers"

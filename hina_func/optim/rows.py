@@ -114,20 +114,20 @@ def _owned(tensor: Tensor) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
-def expected_rows(link: Link, params: Mapping[str, Tensor]) -> dict[str, dict[str, torch.Size]]:
-    """Parameter name -> state key -> shape, found without touching data."""
+def expected_rows(link: Link, params: Mapping[str, Tensor]) -> dict[str, ParamState]:
+    """Parameter name -> the rows it will have, without values."""
     spec: Spec = tuple(
         leaf._replace(device=torch.device("meta")) for leaf in spec_of({name: p.detach() for name, p in params.items()})
     )
     layout: Layout = build_layout(spec, lambda leaf, role: link.labels(leaf, role, ""), link.patterns())
     blank = {name: torch.empty(p.shape, dtype=compute_dtype(p.dtype), device="meta") for name, p in params.items()}
     columns = layout.stack(blank)
-    shapes: dict[str, dict[str, torch.Size]] = {name: {} for name in params}
+    expected: dict[str, ParamState] = {name: {} for name in params}
     for entry, tensor in entries(link.init(Context(layout, columns, columns))):
         for name, row in rows_of(entry, tensor).items():
             for owner in (name,) if name in params else params:
-                shapes[owner][state_key(entry, owner)] = row.shape
-    return shapes
+                expected[owner][state_key(entry, owner)] = row
+    return expected
 
 
 def by_column(layout: Layout, group_of: Mapping[str, int], values: Sequence[Any]) -> Any:
