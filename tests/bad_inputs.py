@@ -177,6 +177,11 @@ def edit_state(key: str, value: Any) -> Callable[[Scene], None]:
     return lambda scene: scene.opt.state[scene.leaves["w"]].__setitem__(key, value)
 
 
+def both_over(memory: Tensor) -> list[tuple[str, nn.Parameter]]:
+    """The first four of six numbers, and the last four."""
+    return [("b", nn.Parameter(memory[2:])), ("a", nn.Parameter(memory[:4]))]
+
+
 def saved_state(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return lambda saved: saved["state"][0].__setitem__(key, value)
 
@@ -671,6 +676,12 @@ BUILT: tuple[tuple[str, Callable[[Any], Any], type[Exception], str], ...] = (
         "parameter 'w' is expanded: several of its elements are one number in memory",
     ),
     (
+        "two parameters over one memory",
+        lambda s: optimizer(both_over(torch.ones(6))),
+        ValueError,
+        "parameters 'a' and 'b' share memory: one step would undo the other's",
+    ),
+    (
         "two parameters of one name",
         lambda s: optimizer([("a", leaf(2)), ("a", leaf(2))]),
         ValueError,
@@ -970,16 +981,6 @@ def twice_in_a_group(scene: Scene) -> str:
     return str(caught[0].message)
 
 
-def shared_memory(scene: Scene) -> Tensor:
-    memory = torch.ones(2)
-    params = {"a": nn.Parameter(memory), "b": nn.Parameter(memory)}
-    opt = hf.Optimizer(params, hf.scale(-0.5), compile=False)
-    for p in params.values():
-        p.grad = torch.ones(2)
-    opt.step()
-    return memory
-
-
 def stepped(opt: hf.Optimizer) -> hf.Optimizer:
     """After a step with gradients of one."""
     for p in opt.named_parameters().values():
@@ -1189,13 +1190,6 @@ TAKEN_ROWS: tuple[Row, ...] = (
         twice_in_a_group,
         "torch's warning",
         lambda s, said: check("duplicate parameters" in said),
-    ),
-    (
-        "two parameters in one memory",
-        "Optimizer",
-        shared_memory,
-        "both steps start from the old value, one of them stays",
-        lambda s, memory: check(memory.tolist() == [0.5, 0.5]),
     ),
     (
         "parameters on several devices",

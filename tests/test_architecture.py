@@ -47,7 +47,6 @@ FLOORS = (
     (
         "optim.__init__",
         "optim.groups",
-        "optim.naming",
         "optim.numbers",
         "optim.program",
         "optim.renamed",
@@ -55,6 +54,7 @@ FLOORS = (
         "optim.sealed",
         "optim.sharding",
     ),
+    ("optim.naming",),
     ("optim.rows",),
     ("optim.pieces",),
     ("optim.checkpoint", "optim.engine", "optim.fused", "optim.zero"),

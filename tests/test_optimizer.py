@@ -1625,3 +1625,16 @@ def test_a_warning_names_the_line_that_built_the_optimizer(kind, name):
     with pytest.warns(UserWarning, match="LoRA modules matched|have no names") as caught:
         kind({name: nn.Parameter(torch.ones(2, 2))})
     assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_pieces_of_one_memory_that_do_not_overlap_are_parameters_like_any_other():
+    memory = torch.ones(8)
+    pieces = {"a": memory[:4].view(2, 2), "b": memory[4:8:2], "c": memory[5::2], "none": memory[:0]}
+    params = {name: torch.nn.Parameter(piece) for name, piece in pieces.items()}
+    with pytest.raises(ValueError, match="'a' and 'd' share memory"):
+        hf.Optimizer({**params, "d": torch.nn.Parameter(memory[:4].view(2, 2).t())}, hf.scale(-1.0))
+    opt = hf.Optimizer(params, hf.scale(-1.0))
+    for p in params.values():
+        p.grad = torch.ones_like(p)
+    opt.step()
+    assert not memory.any()

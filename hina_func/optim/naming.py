@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..border import check_params
+from .sharding import is_sharded
 
 GROUP_KEYS = ("param_names", "named", "names")
 """Where a parameter group may hold its names: torch's key, sd-scripts', PEFT's."""
@@ -101,6 +103,14 @@ def check_writable(params: Mapping[str, Tensor]) -> None:
     for name, param in params.items():
         if param.numel() and any(s == 0 and n > 1 for s, n in zip(param.stride(), param.shape, strict=True)):
             raise ValueError(f"parameter {name!r} is expanded: several of its elements are one number in memory")
+    ends: dict[torch.device, tuple[int, str]] = {}
+    once = {id(p): (p, name) for name, p in params.items() if p.numel() and not is_sharded(p) and p.data_ptr()}
+    for param, name in sorted(once.values(), key=lambda pair: pair[0].data_ptr()):
+        start, (end, other) = param.data_ptr(), ends.get(param.device, (0, ""))
+        if start < end:
+            raise ValueError(f"parameters {other!r} and {name!r} share memory: one step would undo the other's")
+        surely = param.numel() if param.is_contiguous() else 1
+        ends[param.device] = start + surely * param.element_size(), name
 
 
 def _are_tensors(params: Any) -> bool:
