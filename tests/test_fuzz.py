@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import re
 import resource
 import tracemalloc
 from collections import Counter
@@ -77,7 +78,7 @@ def test_no_damage_is_accepted(cases, tmp_path):
         for _ in range(cases // 2):
             with pytest.raises(ValueError, match=r"\w") as error:
                 sealed.opened(fuzz.damaged(rng, data))
-            messages[str(error.value)[:20]] += 1
+            messages[re.sub(r"\d+", "N", str(error.value))[:20]] += 1
         assert len(messages) > 4, messages
         assert peak() - before < 64
     print(f"\n{cases} damaged files: 0 accepted, 0 crashes; kinds of refusal: {dict(messages)}")
