@@ -79,7 +79,7 @@ def test_no_damage_is_accepted(cases, tmp_path):
             with pytest.raises(ValueError, match=r"\w") as error:
                 sealed.opened(fuzz.damaged(rng, data))
             messages[re.sub(r"\d+", "N", str(error.value))[:20]] += 1
-        assert len(messages) > 4, messages
+        assert len(messages) > 3, messages
         assert peak() - before < 64
     print(f"\n{cases} damaged files: 0 accepted, 0 crashes; kinds of refusal: {dict(messages)}")
 
