@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
+import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +27,7 @@ ELSEWHERE = {"fully_sharded"}
 """Run by ``test_distributed.py``."""
 
 pytestmark = [
-    pytest.mark.filterwarnings("default"),
+    pytest.mark.filterwarnings("ignore"),
     pytest.mark.filterwarnings("error:.*modules matched:UserWarning"),
     pytest.mark.filterwarnings("error:the parameters have no names:UserWarning"),
 ]
@@ -96,16 +99,12 @@ def test_sd_scripts_trains_lokr_modules_whose_names_nobody_passed() -> None:
 def test_lycoris_alone_continues_to_the_bit(tmp_path: Path) -> None:
     module = example("lycoris_lokr")
     straight, resumed = module.main(str(tmp_path))
-    assert_same(straight, resumed)
-    assert straight.coverage() == "lora_lr_scale, lora_plus_lr_scale: 0 LoRA modules matched; " + (
-        "lokr_lr_scale: 2 LoKr modules matched among 8 parameters"
-    )
     _, network, optimizer = module.build()
-    assert dict(network.named_parameters()).keys() - network.state_dict().keys() == {
-        "lycoris_0.scalar",
-        "lycoris_2.scalar",
-    }
-    assert optimizer.named_parameters().keys() == dict(network.named_parameters()).keys()
+    assert_same(straight, resumed)
+    assert straight.get_optimization_info()["lokr_stats"]["lokr_pairs"] == len(network.loras) == 2
+    trained = dict(network.named_parameters())
+    assert optimizer.named_parameters().keys() == trained.keys()
+    assert trained.keys() - network.state_dict().keys() == {"lycoris_0.scalar", "lycoris_2.scalar"}
 
 
 def test_peft_adapters_are_counted_one_by_one_and_rest_when_inactive() -> None:
@@ -130,8 +129,11 @@ def test_a_trainer_continues_to_the_bit(way: str, tmp_path: Path) -> None:
     module = example("hf_trainer")
     straight, resumed = module.main(str(tmp_path), getattr(module, way))
     assert straight.state.global_step == resumed.state.global_step == 8
-    assert_same(straight.optimizer.optimizer, resumed.optimizer.optimizer)
-    assert resumed.optimizer.optimizer.coverage() == "lora_lr_scale, lora_plus_lr_scale: 4 LoRA modules matched; " + (
+    optimizer = resumed.optimizer.optimizer
+    assert_same(straight.optimizer.optimizer, optimizer)
+    assert (optimizer.param_groups[0]["initial_lr"], resumed.args.learning_rate) == (5e-4, 5e-5)
+    assert [len(group["params"]) for group in optimizer.param_groups] == ([8, 0] if way == "by_class" else [8])
+    assert optimizer.coverage() == "lora_lr_scale, lora_plus_lr_scale: 4 LoRA modules matched; " + (
         "lokr_lr_scale: 0 LoKr modules matched among 8 parameters"
     )
 
@@ -142,8 +144,9 @@ def test_a_loop_with_accelerate_continues_to_the_bit(tmp_path: Path) -> None:
     assert_same(straight[1].optimizer, resumed[1].optimizer)
     assert resumed[3].scheduler.last_epoch == 12
     assert {param.dtype for param in resumed[0].parameters()} == {torch.float32}
-    assert resumed[0](torch.ones(1, 16)).dtype == torch.float32
-    assert not hasattr(resumed[1], "coverage")
+    for name in ("coverage", "adapters", "get_optimization_info"):
+        assert hasattr(resumed[1].optimizer, name)
+        assert not hasattr(resumed[1], name)
 
 
 @pytest.mark.usefixtures("asked")
@@ -162,3 +165,47 @@ def test_every_lora_module_of_a_diffusers_unet_is_covered() -> None:
     stats = optimizer.get_optimization_info()["lora_stats"]
     assert stats["lora_pairs"] == layers == 32
     assert {id(param) for param in optimizer.state} == {id(p) for p in unet.parameters() if p.requires_grad}
+
+
+def restated() -> dict[str, list[str]]:
+    """Row by row, the tests of torch in the page's table -> its other cells."""
+    section = PAGE[PAGE.index("## torch's own tests") :]
+    rows = re.findall(r"^\| (`test_.*?) \| (.*?) \| ?(.*?) ?\|$", section, re.MULTILINE)
+    assert rows
+    return {tests: [cell.strip("`") for cell in cells] for tests, *cells in rows}
+
+
+SUITE = ROOT / "tests" / "clients" / "optim_info_suite.py"
+CONDITIONAL = {
+    "test_foreach_matches_forloop": "foreach",
+    "test_differentiable_step": "differentiable",
+}
+"""Tests of the script that ask for a flag of the class."""
+
+
+def test_the_table_of_torchs_tests_names_those_of_the_script() -> None:
+    [build] = [node for node in ast.parse(SUITE.read_text("utf-8")).body if getattr(node, "name", "") == "build_tests"]
+    written = {node.name for node in ast.walk(build) if getattr(node, "name", "").startswith("test_")}
+    assert {script for script, _ in restated().values()} - {"no"} == written - CONDITIONAL.keys()
+
+
+def test_what_the_table_says_is_not_there_is_not_there() -> None:
+    flags = set(inspect.signature(hf.HinaAdamW.__init__).parameters)
+    assert not flags & {"foreach", "fused", "capturable", "differentiable", "maximize", *CONDITIONAL.values()}
+    torchs = [name for tests in restated() for name in re.findall(r"`(\w+)`", tests)]
+    assert len(torchs) == len(set(torchs))
+    assert all(why for script, why in restated().values() if script == "no")
+
+
+@pytest.mark.usefixtures("asked")
+def test_the_script_runs_exactly_what_the_table_says() -> None:
+    command = [sys.executable, str(SUITE), "factories:Published", "--cls", "factories:Published"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(SUITE.parent)))}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=SUITE.parent, check=True)
+    summary = json.loads(done.stdout.split("SUMMARY ")[1])
+    assert summary["fail"] == summary["skip"] == []
+    stated = {script for script, _ in restated().values()} - {"no"}
+    of = {
+        name: max((test for test in stated if name.startswith(test)), key=len, default=None) for name in summary["ran"]
+    }
+    assert set(of.values()) == stated

@@ -16,7 +16,8 @@ from torch import nn
 COMMAND = """
 --network_module lycoris.kohya --network_dim 4 --network_alpha 4 --network_args "algo=lokr" "factor=4" "preset=full-lin"
 --optimizer_type hina_func.HinaAdamW --text_encoder_lr 4e-4 --unet_lr 8e-4
---optimizer_args "alora_ratio=16.0" "wd_transition_steps=500" "wd_decay_factor=0.75" "wd_min_ratio=0.15" "spd_lambda=0.06"
+--optimizer_args "alora_ratio=16.0" "wd_transition_steps=500" "wd_decay_factor=0.75"
+"wd_min_ratio=0.15" "spd_lambda=0.06"
 """
 
 
