@@ -105,6 +105,8 @@ def test_lycoris_alone_continues_to_the_bit(tmp_path: Path) -> None:
     trained = dict(network.named_parameters())
     assert optimizer.named_parameters().keys() == trained.keys()
     assert trained.keys() - network.state_dict().keys() == {"lycoris_0.scalar", "lycoris_2.scalar"}
+    assert trained["lycoris_0.lokr_w1"].any()
+    assert not network.state_dict()["lycoris_0.lokr_w1"].any()
 
 
 def test_peft_adapters_are_counted_one_by_one_and_rest_when_inactive() -> None:
@@ -115,11 +117,12 @@ def test_peft_adapters_are_counted_one_by_one_and_rest_when_inactive() -> None:
     )
     model, halfway = module.build()
     module.train(model, halfway, 5)
-    moved = {
-        name
-        for name, param in optimizer.named_parameters().items()
-        if not torch.equal(param, halfway.named_parameters()[name])
-    }
+    before, after = halfway.named_parameters(), optimizer.named_parameters()
+    moved = {name for name, param in after.items() if not torch.equal(param, before[name])}
+    resting = after.keys() - moved
+    for name in resting:
+        ours, theirs = optimizer.state[after[name]], halfway.state[before[name]]
+        assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
     assert moved == {name for name in optimizer.named_parameters() if ".lora_A.weight" in name}
     assert {hf.find_adapters(list(moved)).role(name) for name in moved} == {"lora_a", "lora_b"}
 
@@ -156,6 +159,7 @@ def test_a_module_of_lightning_continues_to_the_bit(tmp_path: Path) -> None:
     assert straight.trainer.global_step == resumed.trainer.global_step == 24
     assert_same(straight.optimizers().optimizer, resumed.optimizers().optimizer)
     assert resumed.optimizers().coverage() == "no adapter rules among 4 parameters"
+    assert resumed.optimizers().adapters().counts()["regular"] == 4
 
 
 @pytest.mark.usefixtures("asked")
