@@ -37,7 +37,7 @@ def names_found(params: Sequence[Tensor], taken: Iterable[str] = ()) -> dict[int
     """``id(parameter) -> name`` for those that some live module owns.
 
     The module that holds the most of them names them, then the next for what is left; among equals the outermost, which
-    is the one whose ``named_parameters`` the user knows, and among models built alike the one whose parameters come first.
+    is the one whose ``named_parameters`` the user knows, and of models built alike the one whose parameters come first.
     Where names are taken, a module's class is put in front.
     """
     wanted = {id(param): place for place, param in enumerate(params)}
