@@ -77,6 +77,19 @@ def assert_same(a: torch.optim.Optimizer, b: torch.optim.Optimizer) -> None:
         assert all(torch.equal(value, b.state[y][key]) for key, value in a.state[x].items()), name
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, owner: type) -> list[object]:
+    """Who called ``training_step``, call by call."""
+    calls: list[object] = []
+    original = owner.training_step
+
+    def step(self: object, *args: object) -> object:
+        calls.append(self)
+        return original(self, *args)
+
+    monkeypatch.setattr(owner, "training_step", step)
+    return calls
+
+
 def test_every_example_is_on_the_page_and_run_here() -> None:
     files = {path.stem for path in EXAMPLES.glob("*.py")} - ELSEWHERE
     assert {name for name in files if f"```{{literalinclude}} examples/{name}.py" in PAGE} == files
@@ -128,10 +141,12 @@ def test_peft_adapters_are_counted_one_by_one_and_rest_when_inactive() -> None:
 
 
 @pytest.mark.parametrize("way", ["by_class", "built_before"])
-def test_a_trainer_continues_to_the_bit(way: str, tmp_path: Path) -> None:
+def test_a_trainer_continues_to_the_bit(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = example("hf_trainer")
+    calls = counted(monkeypatch, module.Trainer)
     straight, resumed = module.main(str(tmp_path), getattr(module, way))
     assert straight.state.global_step == resumed.state.global_step == 8
+    assert (calls.count(straight), calls.count(resumed)) == (16, 8)
     optimizer = resumed.optimizer.optimizer
     assert_same(straight.optimizer.optimizer, optimizer)
     assert (optimizer.param_groups[0]["initial_lr"], resumed.args.learning_rate) == (5e-4, 5e-5)
@@ -153,10 +168,12 @@ def test_a_loop_with_accelerate_continues_to_the_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_module_of_lightning_continues_to_the_bit(tmp_path: Path) -> None:
+def test_a_module_of_lightning_continues_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = example("lightning_module")
+    calls = counted(monkeypatch, module.Regression)
     straight, resumed = module.main(str(tmp_path))
     assert straight.trainer.global_step == resumed.trainer.global_step == 24
+    assert (calls.count(straight), calls.count(resumed)) == (24, 12)
     assert_same(straight.optimizers().optimizer, resumed.optimizers().optimizer)
     assert resumed.optimizers().coverage() == "no adapter rules among 4 parameters"
     assert resumed.optimizers().adapters().counts()["regular"] == 4
