@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import inspect
 import json
@@ -82,6 +83,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: type) -> list[object]:
     calls: list[object] = []
     original = owner.training_step
 
+    @functools.wraps(original)
     def step(self: object, *args: object) -> object:
         calls.append(self)
         return original(self, *args)
