@@ -77,9 +77,9 @@ def distributed(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Optimizers in the hands of real clients: sd-scripts' way, LyCORIS, PEFT, Trainer, Accelerate."""
+    """Optimizers in the hands of real clients: sd-scripts' way, LyCORIS, PEFT, Trainer, Accelerate, Lightning."""
     install(session, "-e", ".[test,clients]")
-    session.run("pytest", "--all-clients", "tests/test_clients.py", *session.posargs)
+    session.run("pytest", "--all-clients", "tests/test_clients.py", "tests/test_examples.py", *session.posargs)
 
 
 @nox.session

@@ -304,6 +304,24 @@ def test_names_are_found_in_several_modules_and_differ(kinds):
     assert len(modules) == len(kinds)
 
 
+@pytest.mark.parametrize("collected", [(), (0,), (1,), (0, 1)])
+def test_names_of_models_built_alike_do_not_depend_on_the_garbage_collector(collected):
+    """Or a resumed run would exchange the state of two text encoders, and nothing would be amiss to see."""
+    gc.collect()
+    gc.disable()
+    try:
+        modules = []
+        for i in range(3):
+            modules.append(owned(leaves(PLAIN), TextEncoder))
+            if i in collected:
+                gc.collect()
+        opt = optimizer([p for module in modules for p in module.parameters()], plain_adam())
+    finally:
+        gc.enable()
+    prefixes = ("", "TextEncoder.", "TextEncoder_2.")
+    assert names_of(opt) == [[f"{prefix}{name}" for prefix in prefixes for name in PLAIN]]
+
+
 def test_parameters_that_no_module_owns_are_numbered_beside_those_that_have_names():
     model = owned(leaves({"param_1": (2,), "w": (2,)}))
     loose = nn.Parameter(torch.ones(2))

@@ -39,19 +39,21 @@ def names_found(params: Sequence[Tensor], taken: Iterable[str] = ()) -> dict[int
     """``id(parameter) -> name`` for those that some live module owns.
 
     The module that holds the most of them names them, then the next for what is left; among equals the outermost, which
-    is the one whose ``named_parameters`` the user knows. Where names are taken, a module's class is put in front.
+    is the one whose ``named_parameters`` the user knows, and of models built alike the one whose parameters come first.
+    Where names are taken, a module's class is put in front.
     """
-    wanted = {id(param) for param in params}
+    wanted = {id(param): place for place, param in enumerate(params)}
     modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
     inner = {id(child) for module in modules for child in module.__dict__.get("_modules", {}).values()}
     roots = []
     for module in (module for module in modules if id(module) not in inner and "_modules" in module.__dict__):
         owned = {id(param): name for name, param in module.named_parameters() if id(param) in wanted}
         if owned:
-            roots.append((type(module).__name__, owned))
+            lengths, first = sum(map(len, owned.values())), min(wanted[key] for key in owned)
+            roots.append((-len(owned), lengths, first, type(module).__name__, owned))
     found: dict[int, str] = {}
     taken = set(taken)
-    for kind, owned in sorted(roots, key=lambda root: (-len(root[1]), sum(map(len, root[1].values())))):
+    for *_, kind, owned in sorted(roots, key=lambda root: (root[:4], list(root[4].values()))):
         fresh = {key: name for key, name in owned.items() if key not in found}
         prefixes = chain(("", f"{kind}."), (f"{kind}_{number}." for number in count(2)))
         prefix = next(p for p in prefixes if taken.isdisjoint(f"{p}{name}" for name in fresh.values()))
