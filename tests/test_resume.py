@@ -549,6 +549,8 @@ def test_a_state_of_another_optimizer_is_refused():
         {"hina_func": "chain"},
         {"hina_func": {"format": 1}},
         {"hina_func": {"format": 1, "transforms": 3}},
+        {"hina_func": {"format": torch.ones(2), "transforms": []}},
+        {"hina_func": {"format": 1, "transforms": [torch.ones(2)]}},
     ],
 )
 def test_what_is_no_state_dict_is_refused(change):

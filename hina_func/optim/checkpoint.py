@@ -157,6 +157,8 @@ def _regrouped(
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_equal, a, b))
     return bool(a == b)
 
 
@@ -181,8 +183,13 @@ def _malformed(saved: Mapping[str, Any]) -> Iterator[str]:
     state, groups, meta = saved["state"], saved["param_groups"], saved.get("hina_func")
     if not isinstance(state, Mapping) or not all(isinstance(rows, Mapping) for rows in state.values()):
         yield "its 'state' must hold a dict for each parameter"
-    if meta is not None and not (isinstance(meta, Mapping) and isinstance(meta.get("transforms", []), (list, tuple))):
-        yield "its 'hina_func' must hold 'format' and 'transforms'"
+    if meta is not None and not (
+        isinstance(meta, Mapping)
+        and isinstance(meta.get("format"), int)
+        and isinstance(meta.get("transforms"), (list, tuple))
+        and all(isinstance(name, str) for name in meta["transforms"])
+    ):
+        yield "its 'hina_func' must hold a number 'format' and a list of names 'transforms'"
     if not isinstance(groups, (list, tuple)) or not all(isinstance(group, Mapping) for group in groups):
         yield "its 'param_groups' must be a list of dicts"
         return
@@ -202,9 +209,9 @@ def _malformed(saved: Mapping[str, Any]) -> Iterator[str]:
 def _chain_differences(meta: Mapping[str, Any] | None, link: Link) -> list[str]:
     if meta is None:
         return []
-    if meta.get("format") != FORMAT:
-        return [f"it has format {meta.get('format')!r}, this version reads {FORMAT}"]
-    here, there = fingerprint(link), list(meta.get("transforms", []))
+    if meta["format"] != FORMAT:
+        return [f"it has format {meta['format']!r}, this version reads {FORMAT}"]
+    here, there = fingerprint(link), list(meta["transforms"])
     if here == there:
         return []
     gone, new = ([x for x in side if x not in other] for side, other in ((there, here), (here, there)))
