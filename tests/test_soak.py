@@ -329,12 +329,12 @@ def test_memory_is_flat(pytestconfig: pytest.Config, whole_tree: bool) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_a_leak_would_be_seen() -> None:
-    """A tensor of five thousand numbers and its shell for every step."""
+    """A tensor of forty thousand numbers and its shell for every step."""
     kept, step = [], trainer()
 
     def leaks(i: int) -> None:
         step(i)
-        kept.append([torch.ones(5_000), bytearray(500)])
+        kept.append([torch.ones(40_000), bytearray(500)])
 
     objects, process = growth(leaks, 500)
     assert objects > OBJECTS
