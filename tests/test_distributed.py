@@ -81,10 +81,11 @@ def worlds(request: pytest.FixtureRequest) -> Iterator[Worlds]:
     yield found
     found.close()
     if request.config.getoption("--distributed"):
-        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-        reporter.write_line("\nworst differences from one process, relative to the largest element of the tensor")
-        for kind, (difference, case) in sorted(found.worst.items()):
-            reporter.write_line(f"{kind:40} {difference.size:8.1e}  {case}: {difference.where}")
+        plugins = request.config.pluginmanager
+        with plugins.get_plugin("capturemanager").global_and_fixture_disabled():
+            print("\nworst differences from one process, relative to the largest element of the tensor")
+            for kind, (difference, case) in sorted(found.worst.items()):
+                print(f"{kind:40} {difference.size:8.1e}  {case}: {difference.where}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
