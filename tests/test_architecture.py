@@ -64,7 +64,9 @@ FLOORS = (
     ("optim.hina", "optim.saving", "optim.transfer"),
     ("__init__",),
     ("testing.subjects",),
-    ("testing.checking", "testing.strategies"),
+    ("testing.checking", "testing.strategies.histories", "testing.strategies.written"),
+    ("testing.strategies.adapters", "testing.strategies.chains"),
+    ("testing.strategies.__init__",),
     (
         "testing.laws.adapters",
         "testing.laws.bounds",
