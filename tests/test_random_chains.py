@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from torch import Tensor
 
 import hina_func as hf
@@ -18,6 +18,7 @@ from hina_func.testing import strategies
 from hina_func.testing.strategies import TRANSFORMS, Written, chains, histories, models, shown
 
 STEPS = 5
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
 Tree = dict[str, Tensor]
 Gradients = dict[str, Tensor | None]
 
@@ -88,7 +89,7 @@ def expect(found: list[Tree], expected: list[Tree], start: Tree, what: str, tole
 def draws(config: pytest.Config, share: int = 1) -> Callable[[Any], Any]:
     """As many examples as the command line asks for, or a share of them."""
     number = config.getoption("--chains") // share
-    return settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=number, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 
 
 def test_drawn_chains_take_the_same_steps_in_every_mode(pytestconfig: pytest.Config) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..core import Columns, State
 from ..layout import Column, Layout, Place, Table
 from ..link import Context, Link
+from ..links import Around, Partition
 from ..state import map_state, tensors_of
 from .numbers import Numbers, Slot, unpacked
 from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut, rows_per_piece
@@ -37,6 +38,25 @@ class ScalesModules(Protocol):
     def factors(self, state: State, ctx: Context) -> Columns: ...
 
 
+def module_rules(link: Link, layout: Layout, path: str = "") -> Iterator[tuple[str, ScalesModules, Layout]]:
+    """Path and link of every rule for modules, and the part of a layout that the partitions around it leave it."""
+    if isinstance(link, ScalesModules):
+        yield path, link, layout
+    elif isinstance(link, Around):
+        for name, inner in link.links:
+            part = layout.part(path, name) if isinstance(link, Partition) else layout
+            yield from module_rules(inner, part, f"{path}/{name}")
+
+
+def factors_of(
+    rules: Sequence[tuple[str, ScalesModules, Layout]], state: State, params: Columns, hyperparams: Mapping[str, Any]
+) -> dict[str, Columns]:
+    """Path of a module rule -> what it multiplies the rows of each column with."""
+    return {
+        path: link.factors(state_at(state, path), Context(part, params, {}, hyperparams)) for path, link, part in rules
+    }
+
+
 class Engine:
     """A chain over the columns of an optimizer."""
 
@@ -45,8 +65,9 @@ class Engine:
         self.rows = rows
         self.room = Room()
         self.compiled = compiled
-        self.modules = [(path, inner) for path, inner in link.places() if isinstance(inner, ScalesModules)]
-        self.adapters = _in_parts(rows.layout) if self.modules else Layout((), ())
+        ruled = any(isinstance(inner, ScalesModules) for _, inner in link.places())
+        self.adapters = _in_parts(rows.layout) if ruled else Layout((), ())
+        self.rules = list(module_rules(link, self.adapters))
         self.gathered = {c.key: GatheredRows(rows, c, self.room) for c in self.adapters.columns}
         self.pieces: list[Piece] = []
         self._steps: dict[tuple[str, Shape], Step] = {}
@@ -56,7 +77,7 @@ class Engine:
         """One update with these gradients, in the order of the rows' parameters."""
         factors = self._factors(hyperparams)
         if not self.pieces:
-            shared = {id(state_at(self.rows.state, path)) for path, _ in self.modules}
+            shared = {id(state_at(self.rows.state, path)) for path, _, _ in self.rules}
             shapes = {column.key: self._shape(column, factors) for column in self.rows.layout.columns}
             self.pieces = list(cut(self.rows, shapes, shared, self.room))
         numbers = Numbers(hyperparams)
@@ -66,11 +87,10 @@ class Engine:
     def _factors(self, hyperparams: Mapping[str, Any]) -> dict[str, Columns]:
         """Path of a module rule -> what it multiplies the rows of each column with."""
         if not self.adapters.columns:
-            return {path: {} for path, _ in self.modules}
+            return {path: {} for path, _, _ in self.rules}
         for column in self.gathered.values():
             column.forget()
-        ctx = Context(self.adapters, self.gathered, {}, hyperparams)  # type: ignore[arg-type]
-        return {path: link.factors(state_at(self.rows.state, path), ctx) for path, link in self.modules}
+        return factors_of(self.rules, self.rows.state, self.gathered, hyperparams)  # type: ignore[arg-type]
 
     def _shape(self, column: Column, factors: Mapping[str, Columns]) -> Shape:
         """The shape that formulas see a row in: its own only if they look at it, else flat.
@@ -140,7 +160,7 @@ class Engine:
 
     def _by_path(self, scales: Mapping[str, Tensor]) -> dict[str, Columns]:
         """Factors as links look for them: nothing for a rule that has none for these rows."""
-        return {path: {KEY: scales[path]} if path in scales else {} for path, _ in self.modules}
+        return {path: {KEY: scales[path]} if path in scales else {} for path, _, _ in self.rules}
 
     def _compiled(
         self, piece: Piece, tensors: Sequence[Tensor], paths: Sequence[str], slots: Sequence[Slot]
