@@ -169,8 +169,9 @@ def test_a_compiled_step_is_the_plain_step_and_compiles_once(formulas, monkeypat
         lambda tx: hf.only("lora_a", tx),
         lambda tx: hf.masked(tx, lambda name, x: "lo" not in name),
         lambda tx: hf.partition({"q": tx, "rest": hf.identity()}, lambda name, x: "q" if name[0] == "q" else "rest"),
+        lambda tx: hf.partition({"a/b": hf.accumulate(tx, 2)}, lambda name, x: "a/b"),
     ],
-    ids=["only half a module", "no module", "some modules"],
+    ids=["only half a module", "no module", "some modules", "a label with a slash"],
 )
 @pytest.mark.parametrize("scheduled", [False, True], ids=["columns", "operation by operation"])
 def test_a_rule_for_modules_sees_those_that_its_partition_leaves_it(wrap, scheduled):

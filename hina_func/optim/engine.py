@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,22 +38,32 @@ class ScalesModules(Protocol):
     def factors(self, state: State, ctx: Context) -> Columns: ...
 
 
-def module_rules(link: Link, layout: Layout, path: str = "") -> Iterator[tuple[str, ScalesModules, Layout]]:
-    """Path and link of every rule for modules, and the part of a layout that the partitions around it leave it."""
+class Rule(NamedTuple):
+    """A rule for modules in a chain, where its state is found, and what the partitions around it leave it."""
+
+    path: str
+    link: ScalesModules
+    find: Callable[[State], State]
+    layout: Layout
+
+
+def module_rules(link: Link, layout: Layout, path: str = "", find: Callable[[State], State] = lambda s: s) -> list[Rule]:
+    """Every rule for modules in a link."""
     if isinstance(link, ScalesModules):
-        yield path, link, layout
-    elif isinstance(link, Around):
-        for name, inner in link.links:
-            part = layout.part(path, name) if isinstance(link, Partition) else layout
-            yield from module_rules(inner, part, f"{path}/{name}")
+        return [Rule(path, link, find, layout)]
+    rules = []
+    for name, inner in link.links if isinstance(link, Around) else ():
+        part = layout.part(path, name) if isinstance(link, Partition) else layout
+        rules += module_rules(inner, part, f"{path}/{name}", lambda s, name=name: link.inner_state(find(s), name))
+    return rules
 
 
 def factors_of(
-    rules: Sequence[tuple[str, ScalesModules, Layout]], state: State, params: Columns, hyperparams: Mapping[str, Any]
+    rules: Sequence[Rule], state: State, params: Columns, hyperparams: Mapping[str, Any]
 ) -> dict[str, Columns]:
     """Path of a module rule -> what it multiplies the rows of each column with."""
     return {
-        path: link.factors(state_at(state, path), Context(part, params, {}, hyperparams)) for path, link, part in rules
+        rule.path: rule.link.factors(rule.find(state), Context(rule.layout, params, {}, hyperparams)) for rule in rules
     }
 
 
@@ -67,7 +77,7 @@ class Engine:
         self.compiled = compiled
         ruled = any(isinstance(inner, ScalesModules) for _, inner in link.places())
         self.adapters = _in_parts(rows.layout) if ruled else Layout((), ())
-        self.rules = list(module_rules(link, self.adapters))
+        self.rules = module_rules(link, self.adapters)
         self.gathered = {c.key: GatheredRows(rows, c, self.room) for c in self.adapters.columns}
         self.pieces: list[Piece] = []
         self._steps: dict[tuple[str, Shape], Step] = {}
@@ -77,7 +87,7 @@ class Engine:
         """One update with these gradients, in the order of the rows' parameters."""
         factors = self._factors(hyperparams)
         if not self.pieces:
-            shared = {id(state_at(self.rows.state, path)) for path, _, _ in self.rules}
+            shared = {id(rule.find(self.rows.state)) for rule in self.rules}
             shapes = {column.key: self._shape(column, factors) for column in self.rows.layout.columns}
             self.pieces = list(cut(self.rows, shapes, shared, self.room))
         numbers = Numbers(hyperparams)
@@ -87,7 +97,7 @@ class Engine:
     def _factors(self, hyperparams: Mapping[str, Any]) -> dict[str, Columns]:
         """Path of a module rule -> what it multiplies the rows of each column with."""
         if not self.adapters.columns:
-            return {path: {} for path, _, _ in self.rules}
+            return {rule.path: {} for rule in self.rules}
         for column in self.gathered.values():
             column.forget()
         return factors_of(self.rules, self.rows.state, self.gathered, hyperparams)  # type: ignore[arg-type]
@@ -160,7 +170,8 @@ class Engine:
 
     def _by_path(self, scales: Mapping[str, Tensor]) -> dict[str, Columns]:
         """Factors as links look for them: nothing for a rule that has none for these rows."""
-        return {path: {KEY: scales[path]} if path in scales else {} for path, _, _ in self.rules}
+        paths = [rule.path for rule in self.rules]
+        return {path: {KEY: scales[path]} if path in scales else {} for path in paths}
 
     def _compiled(
         self, piece: Piece, tensors: Sequence[Tensor], paths: Sequence[str], slots: Sequence[Slot]
@@ -247,14 +258,3 @@ def _parts(table: Table, columns: Mapping[str, Column]) -> Iterator[Table]:
         stop = min(start + height, modules)
         parts = {role: Place(at.key, at.start + start, at.start + stop) for role, at in places.items()}
         yield Table(table.kind, parts)
-
-
-def state_at(state: State, path: str) -> State:
-    """The state of the link at a path."""
-    for name in path.split("/")[1:]:
-        if isinstance(state, dict):
-            state = state[name]
-        else:
-            field = name.removeprefix(".")
-            state = getattr(state, field) if field in state._fields else state.inner[name]
-    return state

@@ -31,7 +31,7 @@ class Stepwise:
         alone = link.columnwise()
         check_meshes(rows.layout, rows.params, together=not alone)
         self.parts = [Layout((column,), ()) for column in rows.layout.columns] if alone else [rows.layout]
-        self.rules = list(module_rules(link, rows.layout))
+        self.rules = module_rules(link, rows.layout)
 
     def step(self, grads: Sequence[Tensor | None], hyperparams: Mapping[str, Any]) -> None:
         """One update with these gradients, in the order of the rows' parameters."""
