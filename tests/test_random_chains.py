@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,8 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from torch import Tensor
 
 import hina_func as hf
-from hina_func.testing import strategies
-from hina_func.testing.strategies import TRANSFORMS, Written, chains, histories, models, shown
+from hina_func.testing.strategies import Written, chains, histories, models, shown
 
 STEPS = 5
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -47,15 +48,23 @@ class Rule(NamedTuple):
     layout: Layout
 
 
-def module_rules(link: Link, layout: Layout, path: str = "", find: Callable[[State], State] = lambda s: s) -> list[Rule]:
+def module_rules(
+    link: Link, layout: Layout, path: str = "", find: Callable[[State], State] = lambda s: s
+) -> list[Rule]:
     """Every rule for modules in a link."""
     if isinstance(link, ScalesModules):
         return [Rule(path, link, find, layout)]
+    if not isinstance(link, Around):
+        return []
     rules = []
-    for name, inner in link.links if isinstance(link, Around) else ():
+    for name, inner in link.links:
         part = layout.part(path, name) if isinstance(link, Partition) else layout
-        rules += module_rules(inner, part, f"{path}/{name}", lambda s, name=name: link.inner_state(find(s), name))
+        rules += module_rules(inner, part, f"{path}/{name}", partial(_inner, find, link, name))
     return rules
+
+
+def _inner(find: Callable[[State], State], link: Around, name: str, state: State) -> State:
+    return link.inner_state(find(state), name)
 
 
 def factors_of(

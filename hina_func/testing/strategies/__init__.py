@@ -1,8 +1,8 @@
 """What laws are tried on. Everything shrinks: towards one step, one parameter, one element, round numbers."""
 
 from .adapters import INITIALISATIONS, Start, fresh_modules, lokr_modules, lora_modules, models
-from .chains import TRANSFORMS, chains, transforms
-from .histories import (
+from .compositions import TRANSFORMS, chains, transforms
+from .gradients import (
     LARGEST,
     PATTERNS,
     SMALLEST,

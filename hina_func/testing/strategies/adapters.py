@@ -9,7 +9,7 @@ from typing import NamedTuple
 import hypothesis.strategies as st
 
 from ..subjects import Values
-from .histories import SMALLEST, nonzero, tensors
+from .gradients import SMALLEST, nonzero, tensors
 
 sides = st.sampled_from([2, 1, 3])
 
@@ -68,7 +68,12 @@ INITIALISATIONS: Mapping[str, Mapping[str, Start]] = {
     "peft lora convolution": _peft({"lora_A": Start("r i 2 2"), "lora_B": Start("o r 1 1", _ZERO)}, ".default.weight"),
     "peft lokr": _peft({"lokr_w1": Start("a b", _ZERO), "lokr_w2": _W2}),
     "peft lokr factored": _peft(
-        {"lokr_w1_a": Start("a r", _ZERO), "lokr_w1_b": Start("r b"), "lokr_w2_a": Start("c r"), "lokr_w2_b": Start("r d")}
+        {
+            "lokr_w1_a": Start("a r", _ZERO),
+            "lokr_w1_b": Start("r b"),
+            "lokr_w2_a": Start("c r"),
+            "lokr_w2_b": Start("r d"),
+        }
     ),
     "peft lokr in LyCORIS' way": _peft({"lokr_w1": _W1, **_SPLIT_W2}),
     "kohya lora": _named("lora_unet_q", {"lora_down": Start("r i"), "lora_up": Start("o r", _ZERO)}, ".weight"),
@@ -77,12 +82,20 @@ INITIALISATIONS: Mapping[str, Mapping[str, Start]] = {
     ),
     "kohya lora of a fused projection": _named(
         "lora_unet_qkv",
-        {f"{side}.{k}": start for k in (0, 1) for side, start in (("lora_down", Start("r i")), ("lora_up", Start("o r", _ZERO)))},
+        {
+            f"{side}.{k}": start
+            for k in (0, 1)
+            for side, start in (("lora_down", Start("r i")), ("lora_up", Start("o r", _ZERO)))
+        },
         ".weight",
     ),
     "kohya dylora": _named(
         "lora_unet_q",
-        {f"{side}.{k}": start for side, start in (("lora_A", Start("1 i")), ("lora_B", Start("o 1", _ZERO))) for k in (0, 1)},
+        {
+            f"{side}.{k}": start
+            for side, start in (("lora_A", Start("1 i")), ("lora_B", Start("o 1", _ZERO)))
+            for k in (0, 1)
+        },
     ),
     "lycoris locon": _named("lycoris_q", {"lora_down": Start("r i"), "lora_up": Start("o r", _ZERO)}, ".weight"),
     "lycoris lokr": _named("lycoris_q", {"lokr_w1": _W1, "lokr_w2": Start("c d", _ZERO)}),
