@@ -47,6 +47,7 @@ class Start(NamedTuple):
 
 
 _ZERO, _NORMAL = "zero", "normal"
+_UP = Start("o r", _ZERO)
 _W1, _W2 = Start("a b"), Start("c d")
 _SPLIT_W1 = {"lokr_w1_a": Start("a r"), "lokr_w1_b": Start("r b")}
 _SPLIT_W2 = {"lokr_w2_a": Start("c r"), "lokr_w2_b": Start("r d", _ZERO)}
@@ -61,8 +62,8 @@ def _peft(factors: Mapping[str, Start], tail: str = ".default") -> dict[str, Sta
 
 
 INITIALISATIONS: Mapping[str, Mapping[str, Start]] = {
-    "peft lora": _peft({"lora_A": Start("r i"), "lora_B": Start("o r", _ZERO)}, ".default.weight"),
-    "peft lora gaussian": _peft({"lora_A": Start("r i", _NORMAL), "lora_B": Start("o r", _ZERO)}, ".default.weight"),
+    "peft lora": _peft({"lora_A": Start("r i"), "lora_B": _UP}, ".default.weight"),
+    "peft lora gaussian": _peft({"lora_A": Start("r i", _NORMAL), "lora_B": _UP}, ".default.weight"),
     "peft lora random": _peft({"lora_A": Start("r i"), "lora_B": Start("o r")}, ".default.weight"),
     "peft lora embedding": _peft({"lora_embedding_A": Start("r i", _ZERO), "lora_embedding_B": Start("o r", _NORMAL)}),
     "peft lora convolution": _peft({"lora_A": Start("r i 2 2"), "lora_B": Start("o r 1 1", _ZERO)}, ".default.weight"),
@@ -76,19 +77,16 @@ INITIALISATIONS: Mapping[str, Mapping[str, Start]] = {
         }
     ),
     "peft lokr in LyCORIS' way": _peft({"lokr_w1": _W1, **_SPLIT_W2}),
-    "kohya lora": _named("lora_unet_q", {"lora_down": Start("r i"), "lora_up": Start("o r", _ZERO)}, ".weight"),
+    "kohya lora": _named("lora_unet_q", {"lora_down": Start("r i"), "lora_up": _UP}, ".weight"),
     "kohya lora convolution": _named(
         "lora_unet_q", {"lora_down": Start("r i 2 2"), "lora_up": Start("o r 1 1", _ZERO)}, ".weight"
     ),
     "kohya lora of a fused projection": _named(
         "lora_unet_qkv",
-        {
-            f"{side}.{k}": start
-            for k in (0, 1)
-            for side, start in (("lora_down", Start("r i")), ("lora_up", Start("o r", _ZERO)))
-        },
+        {f"{side}.{k}": start for k in (0, 1) for side, start in (("lora_down", Start("r i")), ("lora_up", _UP))},
         ".weight",
     ),
+    "kohya lokr": _named("lora_unet_q", {"lokr_w1": _W1, **_SPLIT_W2}),
     "kohya dylora": _named(
         "lora_unet_q",
         {
@@ -97,7 +95,7 @@ INITIALISATIONS: Mapping[str, Mapping[str, Start]] = {
             for k in (0, 1)
         },
     ),
-    "lycoris locon": _named("lycoris_q", {"lora_down": Start("r i"), "lora_up": Start("o r", _ZERO)}, ".weight"),
+    "lycoris locon": _named("lycoris_q", {"lora_down": Start("r i"), "lora_up": _UP}, ".weight"),
     "lycoris lokr": _named("lycoris_q", {"lokr_w1": _W1, "lokr_w2": Start("c d", _ZERO)}),
     "lycoris lokr factored": _named("lycoris_q", {"lokr_w1": _W1, **_SPLIT_W2}),
     "lycoris lokr decompose_both": _named("lycoris_q", {**_SPLIT_W1, **_SPLIT_W2}),
@@ -108,15 +106,18 @@ INITIALISATIONS: Mapping[str, Mapping[str, Start]] = {
     ),
     "lycoris lokr use_scalar": _named("lycoris_q", {"lokr_w1": _W1, "lokr_w2": _W2, "scalar": Start("", _ZERO)}),
     "lycoris norm": _named("lycoris_norm", {"w_norm": Start("o", _ZERO), "b_norm": Start("o", _ZERO)}),
-    "loralib lora": _named("q", {"lora_A": Start("r i"), "lora_B": Start("o r", _ZERO)}),
+    "loralib lora": _named("q", {"lora_A": Start("r i"), "lora_B": _UP}),
     "loralib lora embedding": _named("q", {"lora_A": Start("r i", _ZERO), "lora_B": Start("o r", _NORMAL)}),
-    "torchtune lora": _named("q", {"lora_a": Start("r i"), "lora_b": Start("o r", _ZERO)}, ".weight"),
+    "torchtune lora": _named("q", {"lora_a": Start("r i"), "lora_b": _UP}, ".weight"),
 }
 """Library and method -> name of each tensor of a fresh module -> how it begins."""
 
 
+libraries = st.sampled_from(list(INITIALISATIONS))
+
+
 @st.composite
-def fresh_modules(draw: st.DrawFn, of: st.SearchStrategy[str] = st.sampled_from(list(INITIALISATIONS))) -> Values:
+def fresh_modules(draw: st.DrawFn, of: st.SearchStrategy[str] = libraries) -> Values:
     """A module as a library makes it: its names, the factor that is zero, the others of the size it gives them.
 
     Args:
