@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from torch import Tensor
 
 import hina_func as hf
+from hina_func.testing import strategies
 from hina_func.testing.strategies import Written, chains, histories, models, shown
 
 STEPS = 5
@@ -104,3 +105,28 @@ def test_drawn_chains_take_the_same_steps_in_every_mode(pytestconfig: pytest.Con
         expect(behind_torch(tx, run.params, run.grads, False), expected, run.params, "behind torch.optim", tolerance)
 
     agree()
+
+
+@pytest.mark.compile
+def test_a_few_drawn_chains_take_the_same_steps_compiled(pytestconfig: pytest.Config) -> None:
+    """But for rounding, where rounding decides nothing: the compiler contracts products and sums."""
+    small = st.fixed_dictionaries({name: strategies.tensors((2, 3)) for name in "vw"})
+
+    @draws(pytestconfig, share=30)
+    @given(runs(small, finite=True))
+    def agree(run: Run) -> None:
+        tx = run.code.build()
+        expected = behind_torch(tx, run.params, run.grads, False)
+        hair = functional(tx, run.params, [nudged(each) for each in run.grads])
+        try:
+            expect(hair, expected, run.params, "a hair beside", 1e-9)
+        except AssertionError:
+            reject()
+        expect(behind_torch(tx, run.params, run.grads, True), expected, run.params, "compiled", 1e-12)
+
+    agree()
+
+
+def nudged(grads: Gradients) -> Gradients:
+    """Each element a hair larger: where that makes a difference, so may rounding."""
+    return {name: None if g is None else g + 2.0**-44 for name, g in grads.items()}
