@@ -62,6 +62,10 @@ class Around(Link):
     name: str
     links: tuple[tuple[str, Link], ...]
 
+    def inner_state(self, state: State, name: str) -> State:
+        """The part of the state that belongs to the link of this name."""
+        return getattr(state, name.removeprefix("."))
+
     def columnwise(self) -> bool:
         return all(link.columnwise() for _, link in self.links)
 
@@ -94,6 +98,9 @@ class Around(Link):
 class Chain(Around):
     """Links one after the other; the state is a dict by their names."""
 
+    def inner_state(self, state: State, name: str) -> State:
+        return state[name]
+
     def init(self, ctx: Context) -> State:
         return {name: link.init(ctx.enter(name)) for name, link in self.links}
 
@@ -115,6 +122,9 @@ class Partition(Around):
     """Each parameter goes through the link of its label and no other."""
 
     label_of: Callable[[LeafSpec, str], Hashable] = field(default=lambda leaf, role: "")
+
+    def inner_state(self, state: State, name: str) -> State:
+        return state.inner[name]
 
     def init(self, ctx: Context) -> State:
         return PartitionState({label: link.init(ctx.part(label).enter(label)) for label, link in self.links})

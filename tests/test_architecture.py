@@ -64,7 +64,9 @@ FLOORS = (
     ("optim.hina", "optim.saving", "optim.transfer"),
     ("__init__",),
     ("testing.subjects",),
-    ("testing.checking", "testing.strategies"),
+    ("testing.checking", "testing.strategies.gradients", "testing.strategies.written"),
+    ("testing.strategies.adapters", "testing.strategies.compositions"),
+    ("testing.strategies.__init__",),
     (
         "testing.laws.adapters",
         "testing.laws.bounds",
@@ -75,6 +77,7 @@ FLOORS = (
         "testing.laws.twins",
     ),
     ("testing.laws.__init__",),
+    ("testing.differential", "testing.properties"),
     ("testing.__init__",),
     ("demo",),
     ("__main__",),

@@ -161,3 +161,21 @@ def test_a_compiled_step_is_the_plain_step_and_compiles_once(formulas, monkeypat
         moved = (plain[-1][name] - start[name]).norm()
         assert (compiled[-1][name] - plain[-1][name]).norm() <= 1e-5 * moved, name
         assert torch.equal(again[-1][name], compiled[-1][name])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tx: hf.only("lora_a", tx),
+        lambda tx: hf.masked(tx, lambda name, x: "lo" not in name),
+        lambda tx: hf.partition({"q": tx, "rest": hf.identity()}, lambda name, x: "q" if name[0] == "q" else "rest"),
+        lambda tx: hf.partition({"a/b": hf.accumulate(tx, 2)}, lambda name, x: "a/b"),
+    ],
+    ids=["only half a module", "no module", "some modules", "a label with a slash"],
+)
+@pytest.mark.parametrize("scheduled", [False, True], ids=["columns", "operation by operation"])
+def test_a_rule_for_modules_sees_those_that_its_partition_leaves_it(wrap, scheduled):
+    """A module of which it gets half is none."""
+    eta = hf.constant_schedule(2.0) if scheduled else 2.0
+    rules = hf.chain(hf.lora_lr_scale(eta), hf.lora_plus_lr_scale(16.0), hf.lokr_lr_scale())
+    takes_the_functional_step(wrap(rules), compile=False, tolerance=1e-12)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from ..core import Columns, State
 from ..layout import Column, Layout, Place, Table
 from ..link import Context, Link
+from ..links import Around, Partition
 from ..state import map_state, tensors_of
 from .numbers import Numbers, Slot, unpacked
 from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut, rows_per_piece
@@ -37,6 +39,43 @@ class ScalesModules(Protocol):
     def factors(self, state: State, ctx: Context) -> Columns: ...
 
 
+class Rule(NamedTuple):
+    """A rule for modules in a chain, where its state is found, and what the partitions around it leave it."""
+
+    path: str
+    link: ScalesModules
+    find: Callable[[State], State]
+    layout: Layout
+
+
+def module_rules(
+    link: Link, layout: Layout, path: str = "", find: Callable[[State], State] = lambda s: s
+) -> list[Rule]:
+    """Every rule for modules in a link."""
+    if isinstance(link, ScalesModules):
+        return [Rule(path, link, find, layout)]
+    if not isinstance(link, Around):
+        return []
+    rules = []
+    for name, inner in link.links:
+        part = layout.part(path, name) if isinstance(link, Partition) else layout
+        rules += module_rules(inner, part, f"{path}/{name}", partial(_inner, find, link, name))
+    return rules
+
+
+def _inner(find: Callable[[State], State], link: Around, name: str, state: State) -> State:
+    return link.inner_state(find(state), name)
+
+
+def factors_of(
+    rules: Sequence[Rule], state: State, params: Columns, hyperparams: Mapping[str, Any]
+) -> dict[str, Columns]:
+    """Path of a module rule -> what it multiplies the rows of each column with."""
+    return {
+        rule.path: rule.link.factors(rule.find(state), Context(rule.layout, params, {}, hyperparams)) for rule in rules
+    }
+
+
 class Engine:
     """A chain over the columns of an optimizer."""
 
@@ -45,8 +84,9 @@ class Engine:
         self.rows = rows
         self.room = Room()
         self.compiled = compiled
-        self.modules = [(path, inner) for path, inner in link.places() if isinstance(inner, ScalesModules)]
-        self.adapters = _in_parts(rows.layout) if self.modules else Layout((), ())
+        ruled = any(isinstance(inner, ScalesModules) for _, inner in link.places())
+        self.adapters = _in_parts(rows.layout) if ruled else Layout((), ())
+        self.rules = module_rules(link, self.adapters)
         self.gathered = {c.key: GatheredRows(rows, c, self.room) for c in self.adapters.columns}
         self.pieces: list[Piece] = []
         self._steps: dict[tuple[str, Shape], Step] = {}
@@ -56,7 +96,7 @@ class Engine:
         """One update with these gradients, in the order of the rows' parameters."""
         factors = self._factors(hyperparams)
         if not self.pieces:
-            shared = {id(state_at(self.rows.state, path)) for path, _ in self.modules}
+            shared = {id(rule.find(self.rows.state)) for rule in self.rules}
             shapes = {column.key: self._shape(column, factors) for column in self.rows.layout.columns}
             self.pieces = list(cut(self.rows, shapes, shared, self.room))
         numbers = Numbers(hyperparams)
@@ -66,11 +106,10 @@ class Engine:
     def _factors(self, hyperparams: Mapping[str, Any]) -> dict[str, Columns]:
         """Path of a module rule -> what it multiplies the rows of each column with."""
         if not self.adapters.columns:
-            return {path: {} for path, _ in self.modules}
+            return {rule.path: {} for rule in self.rules}
         for column in self.gathered.values():
             column.forget()
-        ctx = Context(self.adapters, self.gathered, {}, hyperparams)  # type: ignore[arg-type]
-        return {path: link.factors(state_at(self.rows.state, path), ctx) for path, link in self.modules}
+        return factors_of(self.rules, self.rows.state, self.gathered, hyperparams)  # type: ignore[arg-type]
 
     def _shape(self, column: Column, factors: Mapping[str, Columns]) -> Shape:
         """The shape that formulas see a row in: its own only if they look at it, else flat.
@@ -140,7 +179,8 @@ class Engine:
 
     def _by_path(self, scales: Mapping[str, Tensor]) -> dict[str, Columns]:
         """Factors as links look for them: nothing for a rule that has none for these rows."""
-        return {path: {KEY: scales[path]} if path in scales else {} for path, _ in self.modules}
+        paths = [rule.path for rule in self.rules]
+        return {path: {KEY: scales[path]} if path in scales else {} for path in paths}
 
     def _compiled(
         self, piece: Piece, tensors: Sequence[Tensor], paths: Sequence[str], slots: Sequence[Slot]
@@ -227,14 +267,3 @@ def _parts(table: Table, columns: Mapping[str, Column]) -> Iterator[Table]:
         stop = min(start + height, modules)
         parts = {role: Place(at.key, at.start + start, at.start + stop) for role, at in places.items()}
         yield Table(table.kind, parts)
-
-
-def state_at(state: State, path: str) -> State:
-    """The state of the link at a path."""
-    for name in path.split("/")[1:]:
-        if isinstance(state, dict):
-            state = state[name]
-        else:
-            field = name.removeprefix(".")
-            state = getattr(state, field) if field in state._fields else state.inner[name]
-    return state

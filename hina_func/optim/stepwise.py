@@ -17,7 +17,7 @@ from ..core import Columns
 from ..layout import Layout
 from ..link import Context, Link
 from ..state import freeze_rows
-from .engine import ScalesModules, state_at
+from .engine import factors_of, module_rules
 from .rows import Rows
 from .sharding import check_meshes, global_arithmetic, placed_like, whole, write
 
@@ -31,7 +31,7 @@ class Stepwise:
         alone = link.columnwise()
         check_meshes(rows.layout, rows.params, together=not alone)
         self.parts = [Layout((column,), ()) for column in rows.layout.columns] if alone else [rows.layout]
-        self.modules = [(path, inner) for path, inner in link.places() if isinstance(inner, ScalesModules)]
+        self.rules = module_rules(link, rows.layout)
 
     def step(self, grads: Sequence[Tensor | None], hyperparams: Mapping[str, Any]) -> None:
         """One update with these gradients, in the order of the rows' parameters."""
@@ -43,8 +43,7 @@ class Stepwise:
 
     def _factors(self, hyperparams: Mapping[str, Any]) -> dict[str, Columns]:
         """Path of a module rule -> what it multiplies the rows of each column with."""
-        ctx = Context(self.rows.layout, Stacks(self.rows), {}, hyperparams)
-        return {path: link.factors(state_at(self.rows.state, path), ctx) for path, link in self.modules}
+        return factors_of(self.rules, self.rows.state, Stacks(self.rows), hyperparams)
 
     def _step(
         self,

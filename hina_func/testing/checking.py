@@ -187,6 +187,26 @@ def expect_close(
                 raise Violation(f"step {i}: {what}: {name}{list(at)} is {got}, not {wanted}")
 
 
+def expect_within_ulp(found: Sequence[Values], expected: Sequence[Values], what: str, *, ulp: float) -> None:
+    """Parameters, at the start and after each step, agree but for so many units in the last place.
+
+    A unit is that of the largest number of the step: the parameter before or after it.
+
+    Raises:
+        Violation: at the first step, parameter and element that differ.
+    """
+    for i, (before, one, other) in enumerate(zip(expected, found[1:], expected[1:], strict=False), 1):
+        for name, wanted in other.items():
+            size = torch.stack([before[name].abs(), one[name].abs(), wanted.abs()]).amax(0)
+            unit = torch.nextafter(size, torch.full_like(size, torch.inf)) - size
+            apart = (one[name] - wanted).abs() / unit
+            off = (one[name] != wanted) & ~(apart <= ulp) & ~(one[name].isnan() & wanted.isnan())
+            if off.any():
+                at = tuple(off.nonzero()[0].tolist())
+                got, should = one[name][at].item(), wanted[at].item()
+                raise Violation(f"step {i}: {what}: {name}{list(at)} is {got}, not {should}: {apart[at]:g} ulp apart")
+
+
 def _largest(x: Tensor) -> float:
     finite = x[x.isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0

@@ -1,4 +1,4 @@
-"""What laws are asked of: a transformation, or a factory of torch optimizers, behind one small face."""
+"""What laws are asked of: transformations and factories of torch optimizers, behind one small face."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -63,6 +64,9 @@ class Transform:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or repr(self.tx))
 
+    def __str__(self) -> str:
+        return self.name
+
     def start(self, params: Mapping[str, Tensor]) -> TransformRun:
         return TransformRun(self.tx, params)
 
@@ -100,6 +104,9 @@ class Torch:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or getattr(self.factory, "__name__", repr(self.factory)))
+
+    def __str__(self) -> str:
+        return self.name
 
     def start(self, params: Mapping[str, Tensor], order: Sequence[str] | None = None) -> TorchRun:
         """A fresh run; ``order`` is the one in which the parameters are handed over."""
@@ -146,16 +153,67 @@ class TorchRun:
         self.optimizer.load_state_dict(deepcopy(saved))
 
 
+@dataclass(frozen=True)
+class Functional:
+    """optax's transformations, or any two such functions of trees of arrays that are taken from numpy and read by it.
+
+    In float64 they compute in it only after ``jax.config.update("jax_enable_x64", True)``.
+    """
+
+    tx: Any
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        function = getattr(self.tx.update, "__qualname__", repr(self.tx))
+        object.__setattr__(self, "name", self.name or function.partition(".")[0])
+
+    def __str__(self) -> str:
+        return self.name
+
+    def start(self, params: Mapping[str, Tensor]) -> FunctionalRun:
+        return FunctionalRun(self.tx, params)
+
+
+class FunctionalRun:
+    """Parameters here, and a state that is the other library's affair."""
+
+    def __init__(self, tx: Any, params: Mapping[str, Tensor]) -> None:
+        self.tx = tx
+        self.values = {name: param.clone() for name, param in params.items()}
+        self.state = tx.init(_arrays(self.values))
+
+    def step(self, grads: Gradients) -> Values:
+        updates, self.state = self.tx.update(_arrays(grads), self.state, _arrays(self.values))
+        moves = {name: torch.from_numpy(np.array(u)).to(self.values[name].dtype) for name, u in updates.items()}
+        self.values = apply_updates(self.values, moves)
+        return moves
+
+    def params(self) -> Values:
+        return {name: param.clone() for name, param in self.values.items()}
+
+    def saved(self) -> Any:
+        return deepcopy(self.state)
+
+    def load(self, saved: Any) -> None:
+        self.state = saved
+
+
+def _arrays(values: Gradients) -> dict[str, Any]:
+    return {name: None if x is None else x.numpy().copy() for name, x in values.items()}
+
+
 def as_subject(thing: Any) -> Subject:
     """A subject as it is, a transformation or an optimizer factory behind that face.
 
     Raises:
         TypeError: if it is none of these.
     """
-    if isinstance(thing, (Transform, Torch)):
+    if isinstance(thing, (Transform, Torch, Functional)):
         return thing
     if isinstance(thing, GradientTransformation):
         return Transform(thing)
+    if callable(getattr(thing, "init", None)) and callable(getattr(thing, "update", None)):
+        return Functional(thing)
     if callable(thing):
         return Torch(thing)
     raise TypeError(
@@ -168,3 +226,13 @@ def moves(subject: Subject, params: Mapping[str, Tensor], grads: Sequence[Gradie
     """How far each step of a fresh run moves each parameter."""
     run = subject.start(params)
     return [run.step(each) for each in grads]
+
+
+def trajectory(subject: Subject, params: Mapping[str, Tensor], grads: Sequence[Gradients]) -> list[Values]:
+    """The parameters at the start and after each step of a fresh run."""
+    run = subject.start(params)
+    found = [run.params()]
+    for each in grads:
+        run.step(each)
+        found.append(run.params())
+    return found

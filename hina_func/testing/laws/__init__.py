@@ -39,6 +39,28 @@ from .symmetry import (
 )
 from .twins import accumulates, equals, maximizes
 
+CONDUCT = (
+    absence(),
+    closure(),
+    company_independence(),
+    determinism(),
+    dtype_kept(),
+    finite(),
+    layout_independence(),
+    order_independence(),
+    precision(),
+    purity(),
+    reordered_resume(),
+    resume(),
+    resume_in_bfloat16(),
+    saved_stays(),
+    separate_runs(),
+    state_dtype_kept(),
+    still_at_zero_lr(),
+    trees_alike(),
+)
+"""What every optimizer promises by being one: laws of conduct and of resuming."""
+
 __all__ = [
     "absence",
     "accumulates",

@@ -6,17 +6,21 @@ from typing import Any
 
 import torch
 
-from ..checking import expect_close, law
+from ..checking import expect_close, expect_within_ulp, law
 from ..strategies import History, histories, scaled
-from ..subjects import Subject, as_subject, moves
+from ..subjects import Functional, Subject, Torch, Transform, as_subject, moves, trajectory
 
 
-@law(histories())
-def equals(subject: Subject, history: History, *, other: Any, tolerance: float = 1e-9) -> None:
+@law(histories(), of=(Transform, Torch, Functional))
+def equals(
+    subject: Subject, history: History, *, other: Any, tolerance: float = 1e-9, ulp: float | None = None
+) -> None:
     """Another subject moves alike: a fast implementation and the plain loop, a library and the paper's formula."""
     twin = as_subject(other)
-    expected = moves(twin, *history)
-    expect_close(moves(subject, *history), expected, f"against {twin.name}", tolerance=tolerance)
+    if ulp is None:
+        expect_close(moves(subject, *history), moves(twin, *history), f"against {twin}", tolerance=tolerance)
+    else:
+        expect_within_ulp(trajectory(subject, *history), trajectory(twin, *history), f"against {twin}", ulp=ulp)
 
 
 @law(histories())

@@ -1,7 +1,4 @@
-"""What laws are tried on: tensors drawn element by element, and gradients as training brings them forth.
-
-Everything shrinks: towards one step, one parameter, one element, round numbers.
-"""
+"""Tensors drawn element by element, and gradients as training brings them forth."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import torch
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from .subjects import Values
+from ..subjects import Values
 
 Shape = tuple[int, ...]
 
@@ -131,6 +128,12 @@ def one_hot(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     return grads
 
 
+def sparse(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """Most elements are zero at most steps."""
+    some = st.integers(0, 3).flatmap(lambda k: nonzero if k == 3 else st.just(0.0))
+    return [draw(like(params, some)) for _ in range(steps)]
+
+
 def heavy_tailed(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     """Ordinary gradients, and one step a thousand times as large."""
     grads = [draw(like(params, nonzero)) for _ in range(steps)]
@@ -150,6 +153,12 @@ def collinear(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     return [scaled(draw(nonzero), params) for _ in range(steps)]
 
 
+def adversarial_signs(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """One size for all; at every step, every element turns against the moves so far or goes with them."""
+    size = abs(draw(nonzero))
+    return [draw(like(params, st.sampled_from([size, -size]))) for _ in range(steps)]
+
+
 PATTERNS: tuple[Pattern, ...] = (
     free,
     constant,
@@ -159,6 +168,8 @@ PATTERNS: tuple[Pattern, ...] = (
     heavy_tailed,
     vanishing,
     collinear,
+    sparse,
+    adversarial_signs,
 )
 """How gradients may follow each other, the simplest to read first."""
 
@@ -188,31 +199,3 @@ def histories(
     start = draw(trees(of, max_tensors=max_tensors) if params is None else params)
     steps = draw(st.integers(min_steps, max_steps))
     return History(start, draw(st.sampled_from(patterns))(draw, start, steps))
-
-
-sides = st.sampled_from([2, 1, 3])
-
-
-@st.composite
-def lora_modules(draw: st.DrawFn, fresh: bool = False, key: str = "q") -> Values:
-    """The factors of a LoRA of a linear layer under PEFT's names; of a fresh one B is zero."""
-    rank, out, into = draw(sides), draw(sides), draw(sides)
-    b = st.just(0.0) if fresh else nonzero
-    return {
-        f"{key}.lora_A.weight": draw(tensors((rank, into), nonzero)),
-        f"{key}.lora_B.weight": draw(tensors((out, rank), b)),
-    }
-
-
-@st.composite
-def lokr_modules(draw: st.DrawFn, fresh: bool = False, key: str = "m") -> Values:
-    """The factors of a LoKr under LyCORIS' names; of a fresh one the last factor of w2 is zero."""
-    out, into, rows, columns, rank = (draw(sides) for _ in range(5))
-    last = st.just(0.0) if fresh else nonzero
-    w1 = {f"{key}.lokr_w1": draw(tensors((out, into), nonzero))}
-    if draw(st.booleans()):
-        return w1 | {f"{key}.lokr_w2": draw(tensors((rows, columns), last))}
-    return w1 | {
-        f"{key}.lokr_w2_a": draw(tensors((rows, rank), nonzero)),
-        f"{key}.lokr_w2_b": draw(tensors((rank, columns), last)),
-    }
