@@ -77,7 +77,7 @@ FLOORS = (
         "testing.laws.twins",
     ),
     ("testing.laws.__init__",),
-    ("testing.differential", "testing.properties"),
+    ("testing.differential", "testing.plugin", "testing.properties"),
     ("testing.__init__",),
     ("demo",),
     ("__main__",),
@@ -151,7 +151,7 @@ def test_imports_are_seen_for_what_they_are():
 @house
 def test_a_file_needs_nothing_beside_torch_and_einops(name):
     more = {"demo": {"lycoris", "sklearn", "matplotlib"}, "optim.sealed": {"safetensors"}}
-    extra = {"hypothesis", "numpy"} if name.startswith("testing.") else more.get(name, set())
+    extra = {"hypothesis", "numpy", "pytest"} if name.startswith("testing.") else more.get(name, set())
     assert third_party(name) <= {"torch", "einops", *extra}
 
 

@@ -1,7 +1,4 @@
-"""The laws of `hina_func.testing` under pytest.
-
-Pytest imports this at every start, so it stands outside the package and imports nothing before a test asks for it.
-"""
+"""The laws of `hina_func.testing` under pytest, where ``pytest_plugins`` of a ``conftest.py`` names this module."""
 
 from __future__ import annotations
 
@@ -9,6 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+
+from .checking import check
+from .laws import CONDUCT
+from .subjects import as_subject
 
 MARK = "optimizers(*things, laws=None): run the test for each thing, and for each law that is about it"
 
@@ -31,9 +32,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     mark = metafunc.definition.get_closest_marker("optimizers")
     if mark is None or "optimizer" not in metafunc.fixturenames:
         return
-    from hina_func.testing.laws import CONDUCT
-    from hina_func.testing.subjects import as_subject
-
     subjects = [as_subject(thing) for thing in mark.args]
     if "law" not in metafunc.fixturenames:
         metafunc.parametrize("optimizer", subjects, ids=str)
@@ -46,6 +44,4 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def check_law(request: pytest.FixtureRequest) -> Callable[..., None]:
     """`hina_func.testing.check` with the profile of the command line."""
-    from hina_func.testing import check
-
     return partial(check, profile=request.config.getoption("--law-profile"))
