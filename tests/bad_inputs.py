@@ -873,7 +873,7 @@ LOADED: tuple[tuple[str, Callable[[Any], Any], type[Exception], str], ...] = (
         ValueError,
         f"{FIT}it has format 99, this version reads",
     ),
-    ("no format", without("hina_func", "format"), ValueError, f"{FIT}it has format None, this version reads"),
+    ("no format", without("hina_func", "format"), ValueError, f"{FIT}its 'hina_func' must hold a number 'format'"),
     (
         "another name",
         saved_group("param_names", ["w", "v", "c"]),
