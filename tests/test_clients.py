@@ -12,10 +12,8 @@ import pytest
 CLIENTS = Path(__file__).parent / "clients"
 ROOT = CLIENTS.parent.parent
 
-QUICK = ("torch_contract",)
-"""Run with the suite."""
-
-OTHERS = (
+QUICK = (
+    "torch_contract",
     "state_dict_resume",
     "amp_gradscaler",
     "optim_info_suite",
@@ -23,9 +21,11 @@ OTHERS = (
     "kohya_client",
     "lycoris_lokr",
     "hf_trainer",
-    "dist_client",
 )
-"""Run by ``nox -s clients``, which installs what they drive."""
+"""Run with the suite: each takes less than a minute."""
+
+LONG = ("dist_client",)
+"""Run by ``nox -s clients``."""
 
 QUIRKS = {
     ("lycoris_lokr", "Original"): "a second gradient is divided by eps after a zero first one, as the original does",
@@ -34,9 +34,9 @@ QUIRKS = {
 
 
 @pytest.mark.parametrize("factory", ["Published", "Original", "Composed"])
-@pytest.mark.parametrize("script", [*QUICK, *OTHERS])
+@pytest.mark.parametrize("script", [*QUICK, *LONG])
 def test_a_client_finds_nothing_to_object_to(script: str, factory: str, request: pytest.FixtureRequest) -> None:
-    if (script in OTHERS or factory == "Original") and not request.config.getoption("--all-clients"):
+    if script in LONG and not request.config.getoption("--all-clients"):
         pytest.skip("driven with --all-clients only")
     if (script, factory) in QUIRKS:
         request.applymarker(pytest.mark.xfail(reason=QUIRKS[script, factory], strict=True))

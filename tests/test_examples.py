@@ -181,7 +181,6 @@ def test_a_module_of_lightning_continues_to_the_bit(tmp_path: Path, monkeypatch:
     assert resumed.optimizers().adapters().counts()["regular"] == 4
 
 
-@pytest.mark.usefixtures("asked")
 def test_every_lora_module_of_a_diffusers_unet_is_covered() -> None:
     unet, optimizer = example("diffusers_lora").main()
     layers = sum(hasattr(module, "lora_A") for module in unet.modules())
