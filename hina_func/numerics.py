@@ -57,7 +57,7 @@ def norm(x: Tensor) -> Tensor:
 
 def sign(x: Tensor) -> Tensor:
     """The sign, and NaN of NaN, where torch's own is zero: what went wrong must not look like standing still."""
-    return torch.where(x.isnan(), x, torch.sign(x))
+    return torch.where(x != x, x, torch.sign(x))  # not isnan, which compiled is a loop over elements
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
