@@ -459,8 +459,8 @@ MUTANTS: dict[str, dict[Law, list[Edit]]] = {
             (mask.grams_leaf, "sign(leaf.grad)", "sign(u)"),
         ],
         test_finite.test_signs_have_the_nans_of_what_they_are_the_signs_of: [
-            (numerics.sign, "torch.where(x.isnan(), x, torch.sign(x))", "torch.sign(x)"),
-            (numerics.sign, "x.isnan()", "~x.isfinite()"),
+            (numerics.sign, "torch.where(x != x, x, torch.sign(x))", "torch.sign(x)"),
+            (numerics.sign, "x != x", "~x.isfinite()"),
         ],
     },
     "skip_not_finite": {
