@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from .adapters import Shape
 from .border import transformation
 from .core import Columns, EmptyState, GradientTransformation, Hyper, Hyperparam, State
 from .layout import Column, Place, Table
@@ -28,32 +29,36 @@ class Gathered(Protocol):
 class Factors(Mapping[str, Tensor]):
     """Role -> stack of that factor of all modules alike; cut out, or brought together, when a formula asks for it."""
 
-    def __init__(self, table: Table, params: Mapping[str, Tensor | Gathered]) -> None:
-        self._table, self._params = table, params
+    def __init__(self, tables: Sequence[Table], params: Mapping[str, Tensor | Gathered]) -> None:
+        self._tables, self._params = tables, params
         self._found: dict[str, Tensor] = {}
 
     def __getitem__(self, role: str) -> Tensor:
         if role not in self._found:
-            place = self._table.places[role]
-            self._found[role] = self._params[place.key][place.start : place.stop]
+            self._found[role] = joined([self._params[at.key][at.start : at.stop] for at in self._places(role)])
         return self._found[role]
 
     def each(self, role: str, statistic: Callable[[Tensor], Tensor]) -> Tensor:
         """``statistic(self[role])``, for one that looks at each row alone: whole columns may compute it at once."""
-        place = self._table.places[role]
-        column = self._params[place.key]
+        return joined([self._each(at, statistic) for at in self._places(role)])
+
+    def _each(self, at: Place, statistic: Callable[[Tensor], Tensor]) -> Tensor:
+        column = self._params[at.key]
         if isinstance(column, Tensor):
-            return statistic(self[role])
-        return column.each(statistic)[place.start : place.stop]
+            return statistic(column[at.start : at.stop])
+        return column.each(statistic)[at.start : at.stop]
+
+    def _places(self, role: str) -> list[Place]:
+        return [table.places[role] for table in self._tables]
 
     def __contains__(self, role: object) -> bool:
-        return role in self._table.places
+        return role in self._tables[0].places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._table.places)
+        return iter(self._tables[0].places)
 
     def __len__(self) -> int:
-        return len(self._table.places)
+        return len(self._tables[0].places)
 
 
 def per_module(
@@ -64,6 +69,7 @@ def per_module(
     init: Callable[[Factors], Any] | None = None,
     roles: tuple[str, ...],
     hypers: Mapping[str, Hyper],
+    alike: Callable[[Mapping[str, Shape]], Hashable] | None = None,
     extra_patterns: Any = (),
 ) -> GradientTransformation:
     """Lift ``formula(params by role, s, *, <hypers>) -> {role: factor}`` to one that scales adapter modules.
@@ -78,10 +84,12 @@ def per_module(
         init: ``init(params by role) -> s`` remembers how a module started: NamedTuples of one number per module.
         roles: the roles the rule acts on.
         hypers: as in `hina_func.lift.per_leaf`; a value per parameter must be the same for all members of a module.
+        alike: ``alike(shapes by role)`` is equal for modules that one call of the formula can serve, whatever their
+            shapes, as it asks for nothing but statistics of equal shapes; None for modules that it cannot.
         extra_patterns: see `hina_func.find_adapters`.
     """
     return transformation(
-        PerModule(name, kind, formula, init, roles, tuple(hypers.items()), as_patterns(extra_patterns))
+        PerModule(name, kind, formula, init, roles, tuple(hypers.items()), alike, as_patterns(extra_patterns))
     )
 
 
@@ -95,6 +103,7 @@ class PerModule(Link):
     init_module: Callable[[Factors], Any] | None
     acts_on: tuple[str, ...]
     hypers: tuple[tuple[str, Hyper], ...]
+    alike: Callable[[Mapping[str, Shape]], Hashable] | None
     extra_patterns: tuple[tuple[str, str], ...]
 
     def init(self, ctx: Context) -> State:
@@ -103,7 +112,7 @@ class PerModule(Link):
         if self.init_module is not None:
             pieces: dict[str, list[tuple[int, Any]]] = defaultdict(list)
             for table in self._tables(ctx):
-                pieces[_lead(table).key].append((_lead(table).start, self.init_module(_members(table, ctx.params))))
+                pieces[_lead(table).key].append((_lead(table).start, self.init_module(_members([table], ctx.params))))
             own = gather_state({key: _joined(len(columns[key].names), made) for key, made in pieces.items()})
         if not self._scheduled():
             return own
@@ -120,15 +129,21 @@ class PerModule(Link):
         columns = {column.key: column for column in ctx.layout.columns}
         own = state.own if self._scheduled() else state
         pieces: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
-        for table in self._tables(ctx):
-            lead = _lead(table)
-            count = state.count[lead.key] if self._scheduled() else None
-            numbers = {key: ctx.number(hyper, columns[lead.key], count) for key, hyper in self.hypers}
-            at = {key: _rows_of_number(number, lead) for key, number in numbers.items()}
-            s = scatter_state(own, columns[lead.key], self.name)
-            s = type(s)(*(field[lead.start : lead.stop] for field in s))
-            for role, factor in self.formula(_members(table, ctx.params), s, **at).items():
-                pieces[table.places[role].key].append((table.places[role].start, factor))
+        for tables in self._groups(ctx):
+            leads = [_lead(table) for table in tables]
+            numbers = {
+                key: _numbers([self._number(hyper, columns[at.key], state, ctx) for at in leads], leads, columns)
+                for key, hyper in self.hypers
+            }
+            kept = [scatter_state(own, columns[at.key], self.name) for at in leads]
+            fields = [[field[at.start : at.stop] for field in s] for s, at in zip(kept, leads, strict=True)]
+            s = type(own)(*map(joined, zip(*fields, strict=True)))
+            made = self.formula(_members(tables, ctx.params), s, **numbers)
+            for role, factor in made.items():
+                places = [table.places[role] for table in tables]
+                parts = factor.split([at.stop - at.start for at in places])
+                for at, part in zip(places, parts, strict=True):
+                    pieces[at.key].append((at.start, part))
         return {key: side_by_side(len(columns[key].names), found, fill=1) for key, found in pieces.items()}
 
     def columnwise(self) -> bool:
@@ -149,11 +164,25 @@ class PerModule(Link):
     def module_rules(self) -> Iterator[tuple[str, str]]:
         return iter(((self.name, self.kind),))
 
+    def _number(self, hyper: Hyper, column: Column, state: State, ctx: Context) -> Tensor | float:
+        return ctx.number(hyper, column, state.count[column.key] if self._scheduled() else None)
+
     def _scheduled(self) -> bool:
         return any(callable(hyper) for _, hyper in self.hypers)
 
     def _tables(self, ctx: Context) -> list[Table]:
         return [table for table in ctx.layout.tables if table.kind == self.kind]
+
+    def _groups(self, ctx: Context) -> Iterable[list[Table]]:
+        """The tables that one call of the formula serves."""
+        columns = {column.key: column for column in ctx.layout.columns}
+        groups: dict[Hashable, list[Table]] = defaultdict(list)
+        for i, table in enumerate(self._tables(ctx)):
+            members = {role: columns[place.key] for role, place in table.places.items()}
+            kind = self.alike({role: column.shape for role, column in members.items()}) if self.alike else None
+            facts = (tuple(members), frozenset((c.dtype, c.device, c.labels) for c in members.values()), kind)
+            groups[i if kind is None else facts].append(table)
+        return groups.values()
 
     def _lead_columns(self, ctx: Context) -> dict[str, Column]:
         leads = {_lead(table).key for table in self._tables(ctx)}
@@ -165,16 +194,29 @@ def _lead(table: Table) -> Place:
     return table.places[max(table.places)]
 
 
-def _members(table: Table, params: Columns | None) -> Factors:
+def _members(tables: Sequence[Table], params: Columns | None) -> Factors:
     assert params is not None
-    return Factors(table, params)
+    return Factors(tables, params)
 
 
-def _rows_of_number(number: Tensor | float, place: Place) -> Tensor | float:
-    """A number per row as ``[modules, 1]``."""
-    if isinstance(number, Tensor) and number.ndim:
+def _numbers(
+    numbers: Sequence[Tensor | float], places: Sequence[Place], columns: Mapping[str, Column]
+) -> Tensor | float:
+    """One number, or those of each place as ``[modules, 1]``."""
+    first, *others = numbers
+    if isinstance(first, float) and all(isinstance(number, float) and number == first for number in others):
+        return first
+    if isinstance(first, Tensor) and not first.ndim and not others:
+        return first
+    return joined([_rows_of_number(x, at, columns[at.key]) for x, at in zip(numbers, places, strict=True)])
+
+
+def _rows_of_number(number: Tensor | float, place: Place, column: Column) -> Tensor:
+    if not isinstance(number, Tensor):
+        number = torch.full((), number, dtype=column.dtype, device=column.device)
+    if number.ndim:
         return number[place.start : place.stop].reshape(-1, 1)
-    return number
+    return number.to(column.dtype).expand(place.stop - place.start, 1)
 
 
 def _joined(rows: int, made: list[tuple[int, Any]]) -> Any:
@@ -193,7 +235,12 @@ def side_by_side(rows: int, pieces: list[tuple[int, Tensor]], fill: int) -> Tens
         at = start + piece.shape[0]
     if rows > at:
         parts.append(parts[-1].new_full((rows - at, *parts[-1].shape[1:]), fill))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return joined(parts)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Rows of several stacks as one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def scaled(u: Columns, factors: Columns) -> Columns:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..adapters import Shape
 from ..checks import require_nonnegative, require_positive
 from ..core import EmptyState, GradientTransformation, Hyper
 from ..modules import Factors, per_module
@@ -194,6 +196,13 @@ def lokr_factors(
     return factors
 
 
+def alike_lokr(shapes: Mapping[str, Shape]) -> Hashable:
+    """The ranks of a module's factors, which are all that the shapes of its norms and Gram matrices depend on."""
+    if "lokr_t2" in shapes:
+        return None
+    return tuple((role, shape[-1]) for role, shape in shapes.items() if role.endswith("_a"))
+
+
 def lokr_lr_scale(
     damping: Hyper = 0.3, ratio: Hyper = 16.0, w2_factor: Hyper = 0.6, extra_patterns: Any = ()
 ) -> GradientTransformation:
@@ -235,5 +244,6 @@ def lokr_lr_scale(
         init=lokr_init,
         roles=LOKR_ROLES,
         hypers={"damping": damping, "ratio": ratio, "w2_factor": w2_factor},
+        alike=alike_lokr,
         extra_patterns=extra_patterns,
     )

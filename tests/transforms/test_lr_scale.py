@@ -299,6 +299,31 @@ def test_a_lokr_module_that_lacks_a_factor_passes(p, data, member):
     same({name: u[name] for name in part}, {name: updates[name] for name in part})
 
 
+def test_modules_of_equal_ranks_share_a_call_and_keep_their_own_numbers(monkeypatch):
+    calls = []
+
+    def counted(p, s, **numbers):
+        calls.append(len(s.on_a))
+        return lokr_factors(p, s, **numbers)
+
+    lokr_factors = lr_scale.lokr_factors
+    monkeypatch.setattr(lr_scale, "lokr_factors", counted)
+    draw = torch.Generator().manual_seed(0)
+    sizes = {"a": (2, 4, 3), "b": (3, 5, 3), "c": (3, 5, 3), "d": (2, 4, 2)}
+    params = {}
+    for name, (side, width, rank) in sizes.items():
+        shapes = {"lokr_w1": (side, side), "lokr_w2_a": (width, rank), "lokr_w2_b": (rank, width)}
+        params |= {f"{name}.{role}": torch.randn(shape, generator=draw) for role, shape in shapes.items()}
+    hypers = {"ratio": {name: float(ord(name[0])) for name in params}}
+    tx = hf.lokr_lr_scale(ratio=hf.Hyperparam("ratio", 16.0))
+    together, _ = tx.update(ones(params), tx.init(params), params, hyperparams=hypers)
+    assert calls == [3, 1]
+    for module in sizes:
+        own = {name: x for name, x in params.items() if name.startswith(module)}
+        alone, _ = tx.update(ones(own), tx.init(own), own, hyperparams={"ratio": float(ord(module))})
+        same({name: together[name] for name in own}, alone)
+
+
 @law(w=tensors((2, 2), factors))
 def test_adapter_rates_leave_other_parameters_alone(w):
     p = {"dense.weight": w, "dense.dora_scale": w, "n.w_norm": w, "x.lokr.param": w}
