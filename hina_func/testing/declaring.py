@@ -1,0 +1,171 @@
+"""Declared laws: what is known of a transformation, asked in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..checks import require_choice
+from . import laws
+from .checking import PROFILES, Counterexample, Law, Violation, search
+from .questions import QUESTIONS, Question
+from .strategies import History
+from .subjects import Subject, as_subject
+
+AMOUNTS = ("growth", "limit", "tolerance")
+"""Numbers that say how much a law allows. The others say which law it is: a degree, a sign."""
+
+SEARCHED = 300
+"""How many examples are drawn, at least, where no scenario refutes what is not declared."""
+
+
+def same_question(one: Law, other: Law) -> bool:
+    """Whether two laws differ by how much they allow only."""
+    kinds = [{key: x for key, x in law.numbers.items() if key not in AMOUNTS} for law in (one, other)]
+    return one.name == other.name and kinds[0] == kinds[1]
+
+
+def _is_whole(law: Law) -> Callable[[History], bool]:
+    """Whether scenarios are examples of a law of conduct: of all but those that ask for more than a history."""
+    return lambda history: law.name != "absence"
+
+
+class Undeclared(AssertionError):
+    """A law that nothing was found to break, and that is not declared."""
+
+    def __init__(self, law: Law, subject: Subject, tried: int) -> None:
+        self.law, self.subject = law, subject
+        super().__init__(
+            f"{subject.name} keeps the law {law} in {tried} examples and does not declare it\n{law.statement}\n"
+            "declare it in keeps=, or say in undecided= why neither is known"
+        )
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of a transformation or an optimizer: the laws it keeps. It breaks those it does not name.
+
+    Laws of conduct and of composition are kept by all and need not be named; those of `QUESTIONS` are.
+
+    Args:
+        thing: a `GradientTransformation`, or a factory ``f(parameters) -> torch.optim.Optimizer``.
+        keeps: laws with their numbers; those beside the questions, too.
+        breaks: names of laws of conduct or composition that it does not keep.
+        undecided: name of a question -> why it is neither kept nor refuted.
+
+    Raises:
+        TypeError: if a law is not about such things.
+        ValueError: if a name is not that of such a law, or a question has two answers.
+
+    >>> import hina_func as hf
+    >>> from hina_func.testing import Declaration, laws
+    >>> signs = Declaration(hf.scale_by_lion(), keeps=(laws.bounded(limit=1.0), laws.elementwise()))
+    >>> [str(law) for law in signs.kept()][-2:]
+    ['bounded(limit=1.0)', 'elementwise()']
+    """
+
+    thing: Any
+    keeps: tuple[Law, ...] = ()
+    breaks: tuple[str, ...] = ()
+    undecided: Mapping[str, str] = field(default_factory=dict)
+    subject: Subject = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", as_subject(self.thing))
+        for law in self.keeps:
+            if not law.concerns(self.subject):
+                raise TypeError(f"the law {law} is not about subjects like {self.subject.name}")
+        for name in self.breaks:
+            require_choice(tuple(law.name for law in self._promises()), breaks=name)
+        for name in self.undecided:
+            require_choice(tuple(str(question.law) for question in self._questions()), undecided=name)
+            if any(same_question(law, question.law) for law in self.keeps for question in self._named(name)):
+                raise ValueError(f"{self.subject.name} keeps {name} and has it undecided")
+
+    def kept(self) -> list[Law]:
+        """The laws it is declared to keep: those of every thing of its kind, then its own."""
+        return [law for law in self._promises() if law.name not in self.breaks] + [
+            self._as_asked(law) for law in self.keeps
+        ]
+
+    def broken(self) -> list[Question]:
+        """What it is declared to break, by not naming it."""
+        answered = [*self.keeps, *(question.law for name in self.undecided for question in self._named(name))]
+        own = [q for q in self._questions() if not any(same_question(law, q.law) for law in answered)]
+        return own + [Question(law, fits=_is_whole(law)) for law in self._promises() if law.name in self.breaks]
+
+    def scenarios(self, law: Law) -> list[Any]:
+        """The small examples of a law that are tried before any is drawn."""
+        return [example for q in self._questions() if same_question(q.law, law) for example in q.scenarios()]
+
+    def _promises(self) -> list[Law]:
+        return [law for law in (*laws.CONDUCT, *laws.COMPOSITION) if law.concerns(self.subject)]
+
+    def _questions(self) -> list[Question]:
+        return [question for question in QUESTIONS if question.law.concerns(self.subject)]
+
+    def _named(self, name: str) -> list[Question]:
+        return [question for question in self._questions() if str(question.law) == name]
+
+    def _as_asked(self, law: Law) -> Law:
+        return next((q.put(law) for q in QUESTIONS if same_question(q.law, law)), law)
+
+
+def unkept(declaration: Declaration, examples: int, seed: int = 0, *, every: int = 1) -> Iterator[Counterexample]:
+    """Counterexamples to laws that are declared to be kept; ``every`` how many scenarios one is tried."""
+    subject = declaration.subject
+    for law in declaration.kept():
+        found = _refuted(law, declaration.scenarios(law)[::every], subject) or search(law, subject, examples, seed)
+        if found is not None:
+            yield found
+
+
+def unbroken(declaration: Declaration, examples: int = SEARCHED, seed: int = 0) -> Iterator[Undeclared]:
+    """Laws that are not declared, and of which no counterexample was found."""
+    for question in declaration.broken():
+        if counterexample(question, declaration.subject, examples, seed) is None:
+            yield Undeclared(question.law, declaration.subject, examples)
+
+
+def counterexample(question: Question, subject: Subject, examples: int, seed: int = 0) -> Counterexample | None:
+    """One of the scenarios, or one of so many that are drawn; not the smallest."""
+    found = _refuted(question.law, question.scenarios(), subject)
+    return found or search(question.law, subject, examples, seed, shrink=False)
+
+
+def _refuted(law: Law, scenarios: list[Any], subject: Subject) -> Counterexample | None:
+    for example in scenarios:
+        try:
+            law.asks(subject, example)
+        except Violation as reason:
+            return Counterexample(law, subject, example, str(reason))
+    return None
+
+
+def check_declared(declaration: Declaration, *, profile: str = "quick", seed: int = 0) -> None:
+    """Check that what is declared holds, and that what is not declared has a counterexample.
+
+    Args:
+        declaration: of one transformation or optimizer.
+        profile: "quick", "ci" or "thorough": 40, 300 or 2000 examples of each law that is declared.
+        seed: another one tries other examples.
+
+    Raises:
+        Counterexample: the smallest that was found to a law that is declared.
+        Undeclared: a law that is not declared and that nothing breaks.
+        ValueError: for another profile.
+
+    >>> import hina_func as hf
+    >>> from hina_func.testing import Declaration, check_declared, laws
+    >>> check_declared(Declaration(hf.trace(0.9), keeps=(laws.bounded(limit=1.0),)))
+    Traceback (most recent call last):
+    ...
+    hina_func.testing.checking.Counterexample: GradientTransformation(trace) breaks the law bounded(limit=1.0)
+    ...
+    """
+    require_choice(tuple(PROFILES), profile=profile)
+    for found in unkept(declaration, PROFILES[profile], seed):
+        raise found
+    for undeclared in unbroken(declaration, max(SEARCHED, PROFILES[profile]), seed):
+        raise undeclared
