@@ -201,8 +201,14 @@ def test_twins() -> None:
 
 
 def test_gauges() -> None:
-    check(laws.lora_gauge(), hf.hina_adamw(0.01))
+    by_size = hf.stateless(
+        lambda updates, params: {name: params[name].square().sum() * u for name, u in updates.items()}
+    )
+    check(laws.lora_gauge(), by_size)
+    check(laws.lokr_gauge(), by_size)
     broken(laws.lora_gauge(), hf.scale_by_adam())
+    late = broken(laws.lora_gauge(), hf.hina_adamw(0.01))
+    assert "step 2" in str(late), "ADOPT's first gradient moves nothing"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,13 +32,14 @@ def _is_whole(law: Law) -> Callable[[History], bool]:
 
 
 class Undeclared(AssertionError):
-    """A law that nothing was found to break, and that is not declared."""
+    """Laws that nothing was found to break, and that are not declared; they are its ``laws``."""
 
-    def __init__(self, law: Law, subject: Subject, tried: int) -> None:
-        self.law, self.subject = law, subject
+    def __init__(self, laws: Sequence[Law], subject: Subject, tried: int) -> None:
+        self.laws, self.subject = tuple(laws), subject
+        found = "".join(f"  {law}: {law.statement}\n" for law in laws)
         super().__init__(
-            f"{subject.name} keeps the law {law} in {tried} examples and does not declare it\n{law.statement}\n"
-            "declare it in keeps=, or say in undecided= why neither is known"
+            f"{subject.name} does not declare what nothing breaks, the scenarios and {tried} examples:\n{found}"
+            "declare it in keeps=, or say in undecided= why it is not known"
         )
 
 
@@ -121,11 +122,11 @@ def unkept(declaration: Declaration, examples: int, seed: int = 0, *, every: int
             yield found
 
 
-def unbroken(declaration: Declaration, examples: int = SEARCHED, seed: int = 0) -> Iterator[Undeclared]:
+def unbroken(declaration: Declaration, examples: int = SEARCHED, seed: int = 0) -> Iterator[Law]:
     """Laws that are not declared, and of which no counterexample was found."""
     for question in declaration.broken():
         if counterexample(question, declaration.subject, examples, seed) is None:
-            yield Undeclared(question.law, declaration.subject, examples)
+            yield question.law
 
 
 def counterexample(question: Question, subject: Subject, examples: int, seed: int = 0) -> Counterexample | None:
@@ -153,19 +154,25 @@ def check_declared(declaration: Declaration, *, profile: str = "quick", seed: in
 
     Raises:
         Counterexample: the smallest that was found to a law that is declared.
-        Undeclared: a law that is not declared and that nothing breaks.
+        Undeclared: of the laws that are not declared and that nothing breaks.
         ValueError: for another profile.
 
     >>> import hina_func as hf
-    >>> from hina_func.testing import Declaration, check_declared, laws
-    >>> check_declared(Declaration(hf.trace(0.9), keeps=(laws.bounded(limit=1.0),)))
+    >>> from hina_func.testing import Declaration, check_declared
+    >>> from hina_func.testing.declared import DECLARED
+    >>> check_declared(Declaration(hf.identity(), DECLARED["trace"].keeps))
     Traceback (most recent call last):
     ...
-    hina_func.testing.checking.Counterexample: GradientTransformation(trace) breaks the law bounded(limit=1.0)
-    ...
+    hina_func.testing.declaring.Undeclared: GradientTransformation(identity) does not declare what nothing breaks, ...
+      never_against_the_gradient(sign=1): At no step does any element move against its own gradient; ...
+      monotone_decay(): At a constant gradient no element moves farther than at the step before.
+      idempotence(): Applied to its own moves it changes nothing more, as a projection does.
+    declare it in keeps=, or say in undecided= why it is not known
     """
     require_choice(tuple(PROFILES), profile=profile)
+    tried = max(SEARCHED, PROFILES[profile])
+    undeclared = list(unbroken(declaration, tried, seed))
+    if undeclared:
+        raise Undeclared(undeclared, declaration.subject, tried)
     for found in unkept(declaration, PROFILES[profile], seed):
         raise found
-    for undeclared in unbroken(declaration, max(SEARCHED, PROFILES[profile]), seed):
-        raise undeclared

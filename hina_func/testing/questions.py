@@ -149,7 +149,7 @@ QUESTIONS: tuple[Question, ...] = (
         _asked_of(laws.scale_equivariance(degree=degree), st.tuples(_anything, powers_of_two), lambda h: (h, 4.0))
         for degree in (0, 1)
     ),
-    _asked_of(laws.unit_equivariance(), st.tuples(_anything, powers_of_two), lambda h: (h, 4.0)),
+    _asked_of(laws.homogeneity(), st.tuples(_anything, powers_of_two), lambda h: (h, 4.0)),
     _asked_of(laws.translation_invariance(), st.tuples(_anything, st.integers(-4, 4).map(float)), lambda h: (h, 3.0)),
     _asked_of(
         laws.permutation_equivariance(),

@@ -10,7 +10,7 @@ from ..checking import Law
 LINEAR = (
     laws.sign_symmetry(),
     laws.scale_equivariance(degree=1),
-    laws.unit_equivariance(),
+    laws.homogeneity(),
     laws.rotation_equivariance(),
     laws.continuity(),
 )

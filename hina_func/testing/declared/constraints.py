@@ -13,7 +13,7 @@ from .common import ANYWHERE, ASCENDING, ELEMENTWISE, LINEAR, QUIET, STARTS_UP, 
 HOMOGENEOUS = (
     laws.sign_symmetry(),
     laws.scale_equivariance(degree=1),
-    laws.unit_equivariance(),
+    laws.homogeneity(),
     *ANYWHERE,
     *WHOLE,
     *QUIET,
@@ -44,7 +44,7 @@ CONSTRAINTS: Mapping[str, Declaration] = {
         hf.orthogonal_project(),
         (
             laws.sign_symmetry(),
-            laws.unit_equivariance(),
+            laws.homogeneity(),
             laws.rotation_equivariance(),
             laws.orthogonal_to_parameter(),
             laws.idempotence(),

@@ -13,13 +13,13 @@ from .common import ANYWHERE, ASCENDING, ELEMENTWISE, LINEAR, QUIET, STARTS_UP, 
 RATE = (laws.sign_symmetry(), laws.shape_independence(), laws.continuity(), *QUIET, *ASCENDING)
 DECAY = (
     laws.sign_symmetry(),
-    laws.unit_equivariance(),
+    laws.homogeneity(),
     laws.rotation_equivariance(),
     laws.continuity(),
     *ELEMENTWISE,
     laws.decay_shrinks(sign=1),
 )
-PENALTY = (laws.sign_symmetry(), laws.unit_equivariance(), laws.rotation_equivariance(), *WHOLE, *QUIET)
+PENALTY = (laws.sign_symmetry(), laws.homogeneity(), laws.rotation_equivariance(), *WHOLE, *QUIET)
 
 PARAMETERS: Mapping[str, Declaration] = {
     "lora_lr_scale": Declaration(hf.lora_lr_scale(), RATE),
@@ -31,7 +31,7 @@ PARAMETERS: Mapping[str, Declaration] = {
     "add_decayed_weights": Declaration(hf.add_decayed_weights(0.1), DECAY),
     "add_cautious_decayed_weights": Declaration(
         hf.add_cautious_decayed_weights(0.1),
-        (laws.sign_symmetry(), laws.unit_equivariance(), *ELEMENTWISE, *ASCENDING, laws.decay_shrinks(sign=1)),
+        (laws.sign_symmetry(), laws.homogeneity(), *ELEMENTWISE, *ASCENDING, laws.decay_shrinks(sign=1)),
     ),
     "dynamic_wd": Declaration(hf.dynamic_wd(0.1, transition_steps=2), DECAY),
     "spd_penalty": Declaration(hf.spd_penalty(0.5, anchor="zero"), (*PENALTY, STARTS_UP)),

@@ -80,7 +80,7 @@ SCALES: Mapping[str, Declaration] = {
         (
             laws.sign_symmetry(),
             laws.scale_equivariance(degree=1),
-            laws.unit_equivariance(),
+            laws.homogeneity(),
             laws.continuity(),
             *ANYWHERE,
             *WHOLE,
@@ -101,7 +101,7 @@ SCALES: Mapping[str, Declaration] = {
         hf.scale_by_trust_ratio(trust_coefficient=0.7),
         (
             laws.sign_symmetry(),
-            laws.unit_equivariance(),
+            laws.homogeneity(),
             laws.rotation_equivariance(),
             *WHOLE,
             *QUIET,
@@ -119,7 +119,7 @@ SCALES: Mapping[str, Declaration] = {
         (
             laws.sign_symmetry(),
             laws.scale_equivariance(degree=1),
-            laws.unit_equivariance(),
+            laws.homogeneity(),
             laws.rotation_equivariance(),
             *ANYWHERE,
             *WHOLE,

@@ -39,13 +39,13 @@ from .schedules import monotone_decay, schedule_bounds
 from .symmetry import (
     continuity,
     elementwise,
+    homogeneity,
     permutation_equivariance,
     rotation_equivariance,
     scale_equivariance,
     shape_independence,
     sign_symmetry,
     translation_invariance,
-    unit_equivariance,
 )
 from .twins import accumulates, equals, maximizes
 
@@ -92,6 +92,7 @@ __all__ = [
     "finite",
     "finite_after_nan",
     "first_step_descends",
+    "homogeneity",
     "idempotence",
     "layout_independence",
     "lokr_gauge",
@@ -124,5 +125,4 @@ __all__ = [
     "still_at_zero_lr",
     "translation_invariance",
     "trees_alike",
-    "unit_equivariance",
 ]

@@ -34,8 +34,8 @@ def scale_equivariance(
 
 
 @law(st.tuples(histories(), powers_of_two))
-def unit_equivariance(subject: Subject, example: tuple[History, float], *, tolerance: float = 1e-6) -> None:
-    """Parameters and gradients c times as large, as in another unit, move c times as far."""
+def homogeneity(subject: Subject, example: tuple[History, float], *, tolerance: float = 1e-6) -> None:
+    """Parameters and gradients c times as large move c times as far."""
     history, c = example
     found = moves(subject, *history.mapped(lambda p: c * p, lambda g: c * g))
     expected = [over(lambda x: c * x, move) for move in moves(subject, *history)]
