@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 
+import hypothesis.strategies as st
 import pytest
 import torch
 from catalog import ROWS
+from hypothesis import given, settings
 from law_pages import PAGE, page, why
 
 import hina_func as hf
 from hina_func.testing import Counterexample, Declaration, Torch, Undeclared, check, check_declared, laws
 from hina_func.testing.checking import PROFILES
 from hina_func.testing.declared import DECLARED
+from hina_func.testing.declared.common import adam_limit, nadam_limit
 from hina_func.testing.declaring import SEARCHED, unbroken, unkept
 
 rows = pytest.mark.parametrize("name", DECLARED)
@@ -118,3 +121,23 @@ def test_a_schedule_out_of_its_bounds_is_found() -> None:
         check(laws.schedule_bounds(low=0.5, high=0.75), rising)
     with pytest.raises(Counterexample, match="farther than by"):
         check(laws.monotone_decay(), rising)
+
+
+def farthest(tx: hf.GradientTransformation, grads: list[float]) -> float:
+    """The last move of one element at the origin."""
+    params = {"w": torch.zeros(1, dtype=torch.float64)}
+    state = tx.init(params)
+    for g in grads:
+        updates, state = tx.update({"w": torch.tensor([g], dtype=torch.float64)}, state, params)
+    return float(updates["w"])
+
+
+@settings(max_examples=4)
+@given(b1=st.floats(0.5, 0.9), b2=st.floats(0.9, 0.98), nesterov=st.booleans())
+def test_the_limits_of_adam_are_reached(b1: float, b2: float, nesterov: bool) -> None:
+    """By the gradients for which Cauchy and Schwarz have equality, which grow by b2 / b1 at every step."""
+    grads = [(b1 / b2) ** age for age in reversed(range(300))]
+    grads[-1] *= (1 + b1) / b1 if nesterov else 1
+    limit = (nadam_limit if nesterov else adam_limit)(b1, b2)
+    reached = farthest(hf.scale_by_adam(b1, b2, eps=0.0, nesterov=nesterov), grads)
+    assert 0.99 * limit < reached <= limit
