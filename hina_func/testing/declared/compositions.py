@@ -60,7 +60,9 @@ COMPOSITIONS: Mapping[str, Declaration] = {
             *ASCENDING,
             laws.monotone_decay(),
             laws.idempotence(),
-            laws.lora_gauge(),  # factors are matrices, and do not move
+            # factors are matrices, and do not move
+            laws.no_blow_up(limit=0.0),
+            laws.lora_gauge(),
             laws.lokr_gauge(),
         ),
     ),
