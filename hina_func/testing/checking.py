@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 import torch
@@ -137,14 +137,7 @@ def search(law: Law, subject: Subject, examples: int, seed: int, *, shrink: bool
             last[:] = [(example, reason)]
             raise
 
-    hunt = settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, *[Phase.shrink] * shrink],
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-    )
+    hunt = _settings(examples, Phase.generate, *[Phase.shrink] * shrink)
     try:
         seeded(seed)(hunt(given(law.examples)(ask)))()
     except Flaky:
@@ -154,9 +147,36 @@ def search(law: Law, subject: Subject, examples: int, seed: int, *, shrink: bool
         if not last:
             raise
         example, reason = last[0]
-        said = str(reason) if isinstance(reason, Violation) else f"it raised {type(reason).__name__}: {reason}"
-        return Counterexample(law, subject, example, said)
+        return Counterexample(law, subject, example, reason_of(reason))
     return None
+
+
+def _settings(examples: int, *phases: Phase) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """What is said of a law that raised this."""
+    return str(error) if isinstance(error, Violation) else f"it raised {type(error).__name__}: {error}"
+
+
+@cache
+def drawn(examples: SearchStrategy[Any], number: int, seed: int) -> tuple[Any, ...]:
+    """So many examples, the same at every call."""
+    found: list[Any] = []
+
+    def keep(example: Any) -> None:
+        found.append(example)
+
+    seeded(seed)(_settings(number, Phase.generate)(given(examples)(keep)))()
+    return tuple(found)
 
 
 def expect_equal(found: Sequence[Values], expected: Sequence[Values], what: str) -> None:

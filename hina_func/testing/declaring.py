@@ -8,13 +8,16 @@ from typing import Any
 
 from ..checks import require_choice
 from . import laws
-from .checking import PROFILES, Counterexample, Law, Violation, search
+from .checking import PROFILES, Counterexample, Law, Violation, drawn, reason_of, search
 from .questions import QUESTIONS, Question
 from .strategies import History
 from .subjects import Subject, as_subject
 
 AMOUNTS = ("growth", "limit", "tolerance")
 """Numbers that say how much a law allows. The others say which law it is: a degree, a sign."""
+
+FEW = 4
+"""How many examples are drawn of each law once for all declarations."""
 
 SEARCHED = 300
 """How many examples are drawn, at least, where no scenario refutes what is not declared."""
@@ -114,10 +117,20 @@ def _as_asked(law: Law) -> Law:
 
 
 def unkept(declaration: Declaration, examples: int, seed: int = 0, *, every: int = 1) -> Iterator[Counterexample]:
-    """Counterexamples to laws that are declared to be kept; ``every`` how many scenarios one is tried."""
+    """Counterexamples to laws that are declared to be kept.
+
+    Args:
+        declaration: of one transformation or optimizer.
+        examples: how many are drawn of each law, beside `FEW` that are drawn once for all declarations.
+        seed: of what is drawn.
+        every: every how many scenarios one is tried.
+    """
     subject = declaration.subject
     for law in declaration.kept():
-        found = _refuted(law, declaration.scenarios(law)[::every], subject) or search(law, subject, examples, seed)
+        first = [*declaration.scenarios(law)[::every], *drawn(law.examples, FEW, seed)]
+        found = _refuted(law, first, subject, by=Exception)
+        if found is None and examples:
+            found = search(law, subject, examples, seed)
         if found is not None:
             yield found
 
@@ -135,12 +148,14 @@ def counterexample(question: Question, subject: Subject, examples: int, seed: in
     return found or search(question.law, subject, examples, seed, shrink=False)
 
 
-def _refuted(law: Law, scenarios: list[Any], subject: Subject) -> Counterexample | None:
-    for example in scenarios:
+def _refuted(
+    law: Law, examples: Sequence[Any], subject: Subject, by: type[Exception] = Violation
+) -> Counterexample | None:
+    for example in examples:
         try:
             law.asks(subject, example)
-        except Violation as reason:
-            return Counterexample(law, subject, example, str(reason))
+        except by as reason:
+            return Counterexample(law, subject, example, reason_of(reason))
     return None
 
 
