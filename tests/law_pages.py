@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hina_func.testing import Transform, laws
+import hina_func as hf
+from hina_func.testing import laws
 from hina_func.testing.checking import Law
 from hina_func.testing.declared import DECLARED
+from hina_func.testing.subjects import as_subject
 
 PAGE = Path(__file__).parent.parent / "docs" / "laws.md"
 
@@ -114,12 +116,7 @@ def keepers(name: str) -> Iterator[tuple[str, str]]:
         for law in declaration.kept():
             if law.name == name:
                 shown = {key: x for key, x in law.numbers.items() if x is not None and key != "tolerance"}
-                yield who, ", ".join(f"{key} {getattr(x, 'name', x)}" for key, x in shown.items() if key != "other")
-
-
-def number(text: str) -> str:
-    """With floats as one reads them."""
-    return " ".join(f"{float(word):.4g}" if word.replace(".", "").isdigit() else word for word in text.split(" "))
+                yield who, ", ".join(f"{key} {x:.4g}" for key, x in shown.items() if key != "other")
 
 
 def kept_by(name: str) -> str:
@@ -131,7 +128,7 @@ def kept_by(name: str) -> str:
         return "Not declared of any transformation: it is asked of optimizers, or of two of them."
     if list(found) == [""]:
         return f"Kept by {_all_or_some(found[''])}."
-    lines = [f"- {number(numbers)}: {_all_or_some(names)}" for numbers, names in found.items()]
+    lines = [f"- {numbers}: {_all_or_some(names)}" for numbers, names in found.items()]
     return "Kept with\n\n" + "\n".join(lines)
 
 
@@ -157,7 +154,7 @@ def page() -> str:
         law = made(name)
         missing = [key for key in law.numbers if key in NUMBERS.get(name, {})]
         heading = f"{name}({', '.join(f'{key}=' for key in missing)})" if missing else name
-        of = "" if Transform in (law.of if isinstance(law.of, tuple) else (law.of,)) else " Asked of torch optimizers."
+        of = "" if law.concerns(as_subject(hf.identity())) else " Asked of torch optimizers."
         parts.append(f"\n### `{heading}`\n\n*{law.statement}*{of}\n\n{why(name)}\n\n{kept_by(name)}\n")
     return "".join(parts)
 

@@ -23,10 +23,10 @@ SEARCHED = 300
 """How many examples are drawn, at least, where no scenario refutes what is not declared."""
 
 
-def same_question(one: Law, other: Law) -> bool:
-    """Whether two laws differ by how much they allow only."""
-    kinds = [{key: x for key, x in law.numbers.items() if key not in AMOUNTS} for law in (one, other)]
-    return one.name == other.name and kinds[0] == kinds[1]
+def kind_of(law: Law) -> str:
+    """A law without the numbers that say how much it allows: what it is called as a question."""
+    kinds = [f"{key}={x}" for key, x in law.numbers.items() if key not in AMOUNTS]
+    return f"{law.name}({', '.join(kinds)})" if kinds else law.name
 
 
 def _is_whole(law: Law) -> Callable[[History], bool]:
@@ -56,7 +56,7 @@ class Declaration:
         thing: a `GradientTransformation`, or a factory ``f(parameters) -> torch.optim.Optimizer``.
         keeps: laws with their numbers; those beside the questions, too.
         breaks: names of laws of conduct or composition that it does not keep.
-        undecided: name of a question -> why it is neither kept nor refuted.
+        undecided: a question, as ``"bounded"`` or ``"scale_equivariance(degree=1)"`` -> why it has no answer.
 
     Raises:
         TypeError: if a law is not about such things.
@@ -70,8 +70,8 @@ class Declaration:
     """
 
     thing: Any
-    keeps: tuple[Law, ...] = ()
-    breaks: tuple[str, ...] = ()
+    keeps: Sequence[Law] = ()
+    breaks: Sequence[str] = ()
     undecided: Mapping[str, str] = field(default_factory=dict)
     subject: Subject = field(init=False, repr=False, compare=False)
 
@@ -83,8 +83,8 @@ class Declaration:
         for name in self.breaks:
             require_choice(tuple(law.name for law in self._promises()), breaks=name)
         for name in self.undecided:
-            require_choice(tuple(str(question.law) for question in self._questions()), undecided=name)
-            if any(same_question(law, question.law) for law in self.keeps for question in self._named(name)):
+            require_choice(tuple(kind_of(question.law) for question in self._questions()), undecided=name)
+            if name in map(kind_of, self.keeps):
                 raise ValueError(f"{self.subject.name} keeps {name} and has it undecided")
 
     def kept(self) -> list[Law]:
@@ -94,13 +94,13 @@ class Declaration:
 
     def broken(self) -> list[Question]:
         """What it is declared to break, by not naming it."""
-        answered = [*self.keeps, *(question.law for name in self.undecided for question in self._named(name))]
-        own = [q for q in self._questions() if not any(same_question(law, q.law) for law in answered)]
+        answered = {*map(kind_of, self.keeps), *self.undecided}
+        own = [question for question in self._questions() if kind_of(question.law) not in answered]
         return own + [Question(law, fits=_is_whole(law)) for law in self._promises() if law.name in self.breaks]
 
     def scenarios(self, law: Law) -> list[Any]:
         """The small examples of a law that are tried before any is drawn."""
-        return [example for q in self._questions() if same_question(q.law, law) for example in q.scenarios()]
+        return [x for question in _questions_of(law) for x in question.scenarios()]
 
     def _promises(self) -> list[Law]:
         return [law for law in (*laws.CONDUCT, *laws.COMPOSITION) if law.concerns(self.subject)]
@@ -108,12 +108,13 @@ class Declaration:
     def _questions(self) -> list[Question]:
         return [question for question in QUESTIONS if question.law.concerns(self.subject)]
 
-    def _named(self, name: str) -> list[Question]:
-        return [question for question in self._questions() if str(question.law) == name]
+
+def _questions_of(law: Law) -> list[Question]:
+    return [question for question in QUESTIONS if kind_of(question.law) == kind_of(law)]
 
 
 def _as_asked(law: Law) -> Law:
-    return next((question.put(law) for question in QUESTIONS if same_question(question.law, law)), law)
+    return next((question.put(law) for question in _questions_of(law)), law)
 
 
 def unkept(declaration: Declaration, examples: int, seed: int = 0, *, every: int = 1) -> Iterator[Counterexample]:
@@ -144,8 +145,10 @@ def unbroken(declaration: Declaration, examples: int = SEARCHED, seed: int = 0) 
 
 def counterexample(question: Question, subject: Subject, examples: int, seed: int = 0) -> Counterexample | None:
     """One of the scenarios, or one of so many that are drawn; not the smallest."""
-    found = _refuted(question.law, question.scenarios(), subject)
-    return found or search(question.law, subject, examples, seed, shrink=False)
+    law = question.law
+    found = _refuted(law, question.scenarios(), subject) or search(law, subject, examples, seed, shrink=False)
+    # an error that is no violation says nothing of the law: asked again, it is raised
+    return None if found is None else _refuted(law, [found.example], subject)
 
 
 def _refuted(
