@@ -11,7 +11,7 @@ from ..checking import Violation, law
 from ..strategies import History, histories, lokr_modules, lora_modules, over, vanishing, zero_first
 from ..subjects import Subject, Transform, moves
 
-ROUNDING = 1e-9
+ROUNDING, ROUNDING_OF_SQUARES = 1e-9, 1e-13
 
 
 @law(histories(max_steps=6))
@@ -45,7 +45,8 @@ def first_step_descends(subject: Subject, history: History, *, sign: int = -1) -
     """The first move does not go up the gradient (with sign=1: not down, for directions)."""
     (move,) = moves(subject, history.params, history.grads[:1])
     inner = sum(float((x * history.grads[0][name]).sum()) for name, x in move.items())
-    if not sign * inner >= 0:
+    square = sum(float((g * g).sum()) for g in history.grads[0].values())
+    if not sign * inner >= -ROUNDING_OF_SQUARES * square:
         raise Violation(f"the inner product of move and gradient is {inner:.6g}")
 
 
@@ -96,7 +97,7 @@ def orthogonal_to_parameter(subject: Subject, history: History) -> None:
     for i, grads in enumerate(history.grads, 1):
         for name, x in run.step(grads).items():
             p = params[name]
-            inner = float((x * p).sum())
-            if not abs(inner) <= 1e-6 * float(x.norm() * p.norm()):
+            inner, noise = float((x * p).sum()), ROUNDING_OF_SQUARES * grads[name].norm()
+            if not abs(inner) <= float((1e-6 * x.norm() + noise) * p.norm()):
                 raise Violation(f"step {i}: the move of {name} has the inner product {inner:.6g} with it")
         params = run.params()

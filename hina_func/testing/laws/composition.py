@@ -59,5 +59,5 @@ def partition_of_one(subject: Transform, history: History) -> None:
 def idempotence(subject: Transform, history: History) -> None:
     """Applied to its own moves it changes nothing more, as a projection does."""
     twice = Transform(chain(subject.tx, subject.tx))
-    noise = 1e-3 * max(float(g.abs().max()) for grads in history.grads for g in grads.values())
+    noise = 1e-3 * history.largest()
     expect_close(moves(twice, *history), moves(subject, *history), "applied twice", tolerance=1e-9, size=noise)
