@@ -92,11 +92,9 @@ COMPOSITIONS: Mapping[str, Declaration] = {
         (*MOMENTUM, STARTS_UP, STARTS_DOWN, laws.accumulates(other=hf.trace(0.9), every=2)),
     ),
     "hina_adamw": Declaration(
-        hf.hina_adamw(0.1, eps=0.1, wd_transition_steps=1),
-        # 0.1 x 16 x 1.1 of ADOPT's clip, and what decay and SPD add at factors of at most 128
-        (*RECIPE, laws.no_blow_up(limit=2.5, growth=0.25)),
+        hf.hina_adamw(0.1),
+        # 0.1 x 16 of ADOPT's clip, and what decay and SPD add at factors of at most 128
+        (*RECIPE, laws.no_blow_up(limit=2.0, growth=0.25)),
     ),
-    "hina_adamw (original)": Declaration(
-        hf.hina_adamw(0.1, eps=0.1, wd_transition_steps=1, formulas="original"), RECIPE
-    ),
+    "hina_adamw (original)": Declaration(hf.hina_adamw(0.1, formulas="original"), RECIPE),
 }

@@ -38,6 +38,10 @@ SCALES: Mapping[str, Declaration] = {
         (*NUMBER, *ASCENDING, laws.schedule_bounds(low=0.0, high=1.0)),
     ),
     "scale_by_adam": Declaration(
+        hf.scale_by_adam(),
+        (*MOMENTS, *within(adam_limit(0.9, 0.999)), laws.monotone_decay()),
+    ),
+    "scale_by_adam (large eps)": Declaration(
         hf.scale_by_adam(b2=0.99, eps=0.1),
         (*MOMENTS, *within(ADAM), laws.continuity(), laws.monotone_decay()),
     ),
@@ -55,7 +59,7 @@ SCALES: Mapping[str, Declaration] = {
         (*MOMENTS, *within(ADAM), laws.continuity()),
     ),
     "scale_by_adopt": Declaration(
-        hf.scale_by_adopt(b2=0.99),
+        hf.scale_by_adopt(),
         (
             laws.sign_symmetry(),
             *ANYWHERE,
@@ -67,12 +71,12 @@ SCALES: Mapping[str, Declaration] = {
         ),
     ),
     "scale_by_adopt_tam": Declaration(
-        hf.scale_by_adopt_tam(b2=0.99, eps=0.1),
-        (laws.sign_symmetry(), *ANYWHERE, *WHOLE, *QUIET, *within(1.1, growth=0.25), STARTS_UP, STARTS_DOWN),
+        hf.scale_by_adopt_tam(),
+        (laws.sign_symmetry(), *ANYWHERE, *WHOLE, *QUIET, *within(1 + 1e-6, growth=0.25), STARTS_UP, STARTS_DOWN),
     ),
     "scale_by_adatam": Declaration(
-        hf.scale_by_adatam(b2=0.99, eps=1e-8),
-        (laws.sign_symmetry(), *ANYWHERE, *WHOLE, *QUIET, *within(ADAM * (1 + 1e-8)), STARTS_UP),
+        hf.scale_by_adatam(),
+        (laws.sign_symmetry(), *ANYWHERE, *WHOLE, *QUIET, *within(adam_limit(0.9, 0.999) * (1 + 1e-8)), STARTS_UP),
         breaks=NOISE,
     ),
     "scale_by_agr": Declaration(
@@ -94,8 +98,8 @@ SCALES: Mapping[str, Declaration] = {
         (*MOMENTS, *within(1.0), laws.scale_equivariance(degree=0), laws.monotone_decay()),
     ),
     "scale_by_rms": Declaration(
-        hf.scale_by_rms(0.9, eps=0.1),
-        (*MOMENTS, *within(math.sqrt(10)), *ASCENDING[1:], laws.continuity(), laws.monotone_decay()),
+        hf.scale_by_rms(),
+        (*MOMENTS, *within(math.sqrt(10)), *ASCENDING[1:], laws.monotone_decay()),
     ),
     "scale_by_trust_ratio": Declaration(
         hf.scale_by_trust_ratio(trust_coefficient=0.7),
