@@ -93,7 +93,7 @@ KNOWN = [
     ("the original jumps on fresh adapters", laws.no_blow_up(limit=1.0), original, 2, 24),
     ("the original's mask does not hold", laws.never_against_the_gradient(), original, 3, 2),
     ("float32 state rounded on loading", laws.state_dtype_kept(), RoundsOnLoading, 1, 1),
-    ("and so no exact resume", laws.resume_in_bfloat16(), RoundsOnLoading, 3, 2),
+    ("and so no exact resume", laws.resume_in_bfloat16(), RoundsOnLoading, 3, 3),
     ("state shared by all", laws.determinism(), CountsForAll, 1, 2),
     ("parameters written to", laws.purity(), hf.stateless(shifts), 1, 1),
     ("an argument written to", laws.purity(), hf.stateless(peeks), 1, 1),
@@ -201,13 +201,20 @@ def test_twins() -> None:
 
 
 def test_gauges() -> None:
-    check(laws.lora_gauge(), hf.hina_adamw(0.01))
+    by_size = hf.stateless(
+        lambda updates, params: {name: params[name].square().sum() * u for name, u in updates.items()}
+    )
+    check(laws.lora_gauge(), by_size)
+    check(laws.lokr_gauge(), by_size)
     broken(laws.lora_gauge(), hf.scale_by_adam())
+    late = broken(laws.lora_gauge(), hf.hina_adamw(0.01))
+    assert "step 2" in str(late), "ADOPT's first gradient moves nothing"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_law_says_what_it_states(name: str) -> None:
     numbers = {"bounded": {"limit": 1.0}, "no_blow_up": {"limit": 1.0}, "scale_equivariance": {"degree": 1}}
+    numbers["schedule_bounds"] = {"low": 0.0, "high": 1.0}
     twins = {"equals", "maximizes", "accumulates"}
     law = getattr(laws, name)(**numbers.get(name, {}), **({"other": hf.identity()} if name in twins else {}))
     assert law.name == name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 import torch
@@ -47,7 +47,8 @@ class Law:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.numbers.items())})"
+        given = {key: value for key, value in self.numbers.items() if value is not None}
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in given.items())})"
 
     def concerns(self, subject: Subject) -> bool:
         """Whether it is about subjects of this kind."""
@@ -125,8 +126,8 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
         raise found
 
 
-def search(law: Law, subject: Subject, examples: int, seed: int) -> Counterexample | None:
-    """The smallest counterexample among so many examples, if any."""
+def search(law: Law, subject: Subject, examples: int, seed: int, *, shrink: bool = True) -> Counterexample | None:
+    """The smallest counterexample among so many examples, if any; the first one unless they shrink."""
     last: list[tuple[Any, BaseException]] = []
 
     def ask(example: Any) -> None:
@@ -136,14 +137,7 @@ def search(law: Law, subject: Subject, examples: int, seed: int) -> Counterexamp
             last[:] = [(example, reason)]
             raise
 
-    hunt = settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-    )
+    hunt = _settings(examples, Phase.generate, *[Phase.shrink] * shrink)
     try:
         seeded(seed)(hunt(given(law.examples)(ask)))()
     except Flaky:
@@ -153,9 +147,36 @@ def search(law: Law, subject: Subject, examples: int, seed: int) -> Counterexamp
         if not last:
             raise
         example, reason = last[0]
-        said = str(reason) if isinstance(reason, Violation) else f"it raised {type(reason).__name__}: {reason}"
-        return Counterexample(law, subject, example, said)
+        return Counterexample(law, subject, example, reason_of(reason))
     return None
+
+
+def _settings(examples: int, *phases: Phase) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """What is said of a law that raised this."""
+    return str(error) if isinstance(error, Violation) else f"it raised {type(error).__name__}: {error}"
+
+
+@cache
+def drawn(examples: SearchStrategy[Any], number: int, seed: int) -> tuple[Any, ...]:
+    """So many examples, the same at every call."""
+    found: list[Any] = []
+
+    def keep(example: Any) -> None:
+        found.append(example)
+
+    seeded(seed)(_settings(number, Phase.generate)(given(examples)(keep)))()
+    return tuple(found)
 
 
 def expect_equal(found: Sequence[Values], expected: Sequence[Values], what: str) -> None:

@@ -10,7 +10,14 @@ from .bounds import (
     orthogonal_to_parameter,
     rests_without_gradient,
 )
-from .composition import chain_associativity, chain_identity, mask_is_removal, names_do_not_matter, partition_of_one
+from .composition import (
+    chain_associativity,
+    chain_identity,
+    idempotence,
+    mask_is_removal,
+    names_do_not_matter,
+    partition_of_one,
+)
 from .conduct import (
     absence,
     closure,
@@ -27,9 +34,12 @@ from .conduct import (
     trees_alike,
 )
 from .resume import reordered_resume, resume, resume_in_bfloat16, saved_stays, state_dtype_kept
+from .robust import finite_after_nan, replicas
+from .schedules import monotone_decay, schedule_bounds
 from .symmetry import (
     continuity,
     elementwise,
+    homogeneity,
     permutation_equivariance,
     rotation_equivariance,
     scale_equivariance,
@@ -51,6 +61,7 @@ CONDUCT = (
     precision(),
     purity(),
     reordered_resume(),
+    replicas(),
     resume(),
     resume_in_bfloat16(),
     saved_stays(),
@@ -60,6 +71,9 @@ CONDUCT = (
     trees_alike(),
 )
 """What every optimizer promises by being one: laws of conduct and of resuming."""
+
+COMPOSITION = (chain_associativity(), chain_identity(), mask_is_removal(), names_do_not_matter(), partition_of_one())
+"""What every transformation promises: that it composes."""
 
 __all__ = [
     "absence",
@@ -76,12 +90,16 @@ __all__ = [
     "elementwise",
     "equals",
     "finite",
+    "finite_after_nan",
     "first_step_descends",
+    "homogeneity",
+    "idempotence",
     "layout_independence",
     "lokr_gauge",
     "lora_gauge",
     "mask_is_removal",
     "maximizes",
+    "monotone_decay",
     "names_do_not_matter",
     "never_against_the_gradient",
     "no_blow_up",
@@ -92,12 +110,14 @@ __all__ = [
     "precision",
     "purity",
     "reordered_resume",
+    "replicas",
     "rests_without_gradient",
     "resume",
     "resume_in_bfloat16",
     "rotation_equivariance",
     "saved_stays",
     "scale_equivariance",
+    "schedule_bounds",
     "separate_runs",
     "shape_independence",
     "sign_symmetry",

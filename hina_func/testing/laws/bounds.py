@@ -5,42 +5,48 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import torch
 
+from ...compose import chain
+from ...transforms.scale import scale
 from ..checking import Violation, law
 from ..strategies import History, histories, lokr_modules, lora_modules, over, vanishing, zero_first
-from ..subjects import Subject, moves
+from ..subjects import Subject, Transform, moves
 
-ROUNDING = 1e-9
+ROUNDING, ROUNDING_OF_SQUARES = 1e-9, 1e-13
 
 
 @law(histories(max_steps=6))
-def bounded(subject: Subject, history: History, *, limit: float) -> None:
-    """No element ever moves farther than the limit."""
-    _expect_bounded(subject, history, limit)
+def bounded(subject: Subject, history: History, *, limit: float, growth: float | None = None) -> None:
+    """No element ever moves farther than the limit.
+
+    With ``growth``: farther than the limit times the number of the step to this power.
+    """
+    _expect_bounded(subject, history, limit, growth or 0.0)
 
 
-def _expect_bounded(subject: Subject, history: History, limit: float) -> None:
+def _expect_bounded(subject: Subject, history: History, limit: float, growth: float) -> None:
     for i, move in enumerate(moves(subject, *history), 1):
         for name, x in move.items():
-            size = float(x.abs().max())
-            if not size <= limit * (1 + ROUNDING):
-                raise Violation(f"step {i}: {name} moved by {size:.6g}, farther than {limit:g}")
+            size, most = float(x.abs().max()), limit * i**growth
+            if not size <= most * (1 + ROUNDING):
+                raise Violation(f"step {i}: {name} moved by {size:.6g}, farther than {most:g}")
 
 
 fresh_adapters = st.one_of(lokr_modules(fresh=True), lora_modules(fresh=True))
 
 
 @law(histories(params=fresh_adapters, patterns=[zero_first, vanishing], min_steps=2, max_steps=4))
-def no_blow_up(subject: Subject, history: History, *, limit: float) -> None:
+def no_blow_up(subject: Subject, history: History, *, limit: float, growth: float | None = None) -> None:
     """Fresh adapter factors, whose partners start without a gradient, never move farther than the limit."""
-    _expect_bounded(subject, history, limit)
+    _expect_bounded(subject, history, limit, growth or 0.0)
 
 
 @law(histories(max_steps=1))
 def first_step_descends(subject: Subject, history: History, *, sign: int = -1) -> None:
     """The first move does not go up the gradient (with sign=1: not down, for directions)."""
-    (move,) = moves(subject, *history)
+    (move,) = moves(subject, history.params, history.grads[:1])
     inner = sum(float((x * history.grads[0][name]).sum()) for name, x in move.items())
-    if sign * inner < -ROUNDING * abs(inner):
+    square = sum(float((g * g).sum()) for g in history.grads[0].values())
+    if not sign * inner >= -ROUNDING_OF_SQUARES * square:
         raise Violation(f"the inner product of move and gradient is {inner:.6g}")
 
 
@@ -49,7 +55,7 @@ def never_against_the_gradient(subject: Subject, history: History, *, sign: int 
     """At no step does any element move against its own gradient; what cautious masks and Grams promise."""
     for i, (move, grads) in enumerate(zip(moves(subject, *history), history.grads, strict=True), 1):
         for name, x in move.items():
-            against = sign * x * grads[name] < 0
+            against = ~(sign * x * grads[name] >= 0)
             if against.any():
                 at = tuple(against.nonzero()[0].tolist())
                 g, by = grads[name][at].item(), x[at].item()
@@ -66,14 +72,15 @@ def rests_without_gradient(subject: Subject, history: History) -> None:
 
 
 @law(histories())
-def decay_shrinks(subject: Subject, history: History) -> None:
-    """At zero gradients no element grows in size."""
-    run = subject.start(history.params)
+def decay_shrinks(subject: Subject, history: History, *, sign: int = -1) -> None:
+    """At zero gradients no element grows in size (with sign=1: of a transformation whose moves are subtracted)."""
+    downhill = Transform(chain(subject.tx, scale(-1.0))) if sign > 0 and isinstance(subject, Transform) else subject
+    run = downhill.start(history.params)
     before = run.params()
     for i, grads in enumerate(_zeros(history), 1):
         run.step(grads)
         for name, x in run.params().items():
-            if (x.abs() > before[name].abs() * (1 + ROUNDING)).any():
+            if not (x.abs() <= before[name].abs() * (1 + ROUNDING)).all():
                 raise Violation(f"step {i}: {name} grew from {before[name].tolist()} to {x.tolist()}")
         before = run.params()
 
@@ -90,7 +97,7 @@ def orthogonal_to_parameter(subject: Subject, history: History) -> None:
     for i, grads in enumerate(history.grads, 1):
         for name, x in run.step(grads).items():
             p = params[name]
-            inner = float((x * p).sum())
-            if abs(inner) > 1e-6 * float(x.norm() * p.norm()):
+            inner, noise = float((x * p).sum()), ROUNDING_OF_SQUARES * grads[name].norm()
+            if not abs(inner) <= float((1e-6 * x.norm() + noise) * p.norm()):
                 raise Violation(f"step {i}: the move of {name} has the inner product {inner:.6g} with it")
         params = run.params()

@@ -53,3 +53,11 @@ def partition_of_one(subject: Transform, history: History) -> None:
     """A partition whose every parameter has the same label is the transformation itself, to the bit."""
     whole = partition({"all": subject.tx}, lambda name, tensor: "all")
     expect_equal(moves(Transform(whole), *history), moves(subject, *history), "as a partition")
+
+
+@law(ordinary, of=Transform)
+def idempotence(subject: Transform, history: History) -> None:
+    """Applied to its own moves it changes nothing more, as a projection does."""
+    twice = Transform(chain(subject.tx, subject.tx))
+    noise = 1e-3 * history.largest()
+    expect_close(moves(twice, *history), moves(subject, *history), "applied twice", tolerance=1e-9, size=noise)

@@ -33,6 +33,15 @@ def scale_equivariance(
     expect_close(found, expected, f"gradients times {c:g}", tolerance=tolerance)
 
 
+@law(st.tuples(histories(), powers_of_two))
+def homogeneity(subject: Subject, example: tuple[History, float], *, tolerance: float = 1e-6) -> None:
+    """Parameters and gradients c times as large move c times as far."""
+    history, c = example
+    found = moves(subject, *history.mapped(lambda p: c * p, lambda g: c * g))
+    expected = [over(lambda x: c * x, move) for move in moves(subject, *history)]
+    expect_close(found, expected, f"all times {c:g}", tolerance=tolerance)
+
+
 @law(st.tuples(histories(), st.integers(-4, 4).map(float)))
 def translation_invariance(subject: Subject, example: tuple[History, float]) -> None:
     """Where the parameters are does not matter: shifted ones move alike."""
@@ -45,22 +54,41 @@ def translation_invariance(subject: Subject, example: tuple[History, float]) -> 
 def permutation_equivariance(subject: Subject, example: tuple[History, Random]) -> None:
     """Elements of a tensor in another order move as before, in that order."""
     history, random = example
-    order = list(range(history.params["w"].numel()))
-    random.shuffle(order)
-    found = moves(subject, *history.mapped(lambda p: p[order], lambda g: g[order]))
-    expected = [over(lambda x: x[order], move) for move in moves(subject, *history)]
-    expect_close(found, expected, f"elements in the order {order}", tolerance=1e-9)
+    orders: dict[int, list[int]] = {}
+    for x in history.params.values():
+        if x.numel() not in orders:
+            orders[x.numel()] = list(range(x.numel()))
+            random.shuffle(orders[x.numel()])
+
+    def mixed(x: torch.Tensor) -> torch.Tensor:
+        return x.flatten()[orders[x.numel()]].reshape(x.shape)
+
+    found = moves(subject, *history.mapped(mixed, mixed))
+    expected = [over(mixed, move) for move in moves(subject, *history)]
+    noise = 1e-4 * history.largest()
+    expect_close(found, expected, f"elements in the order {list(orders.values())}", tolerance=1e-9, size=noise)
 
 
 @law(histories(of=vectors, max_tensors=1))
 def elementwise(subject: Subject, history: History) -> None:
-    """Every element moves as if it were alone: a tensor in two parts moves as in one."""
+    """Every element moves as if it were alone: a tensor in two parts moves as in one, zeros beside it do nothing."""
+    whole = moves(subject, *history)
+    if history.params.keys() == {"w"} and history.params["w"].ndim == 1:
+        found = moves(subject, _parted(history.params), [_parted(grads) for grads in history.grads])
+        expect_close(found, [_parted(move) for move in whole], "in two parts", tolerance=1e-9)
+    beside_zeros = moves(subject, *history.mapped(_first_alone, _first_alone))
+    first = [over(_first_alone, move) for move in whole]
+    expect_close([over(_first_alone, move) for move in beside_zeros], first, "beside zeros", tolerance=1e-9)
 
-    def parted(values: Values) -> Values:
-        return {"v": values["w"][:1], "w": values["w"][1:]}
 
-    found = moves(subject, parted(history.params), [parted(grads) for grads in history.grads])
-    expect_close(found, [parted(move) for move in moves(subject, *history)], "in two parts", tolerance=1e-9)
+def _parted(values: Values) -> Values:
+    return {"v": values["w"][:1], "w": values["w"][1:]}
+
+
+def _first_alone(x: torch.Tensor) -> torch.Tensor:
+    alone = torch.zeros_like(x)
+    alone.view(-1)[:1] = x.reshape(-1)[:1]
+    return alone
 
 
 @law(histories(of=vectors, max_tensors=1))
@@ -75,13 +103,19 @@ def shape_independence(subject: Subject, history: History) -> None:
 def rotation_equivariance(subject: Subject, example: tuple[History, float]) -> None:
     """Rotated from the left, parameters and gradients give rotated moves."""
     history, angle = example
-    rows = history.params["w"].shape[0]
-    turn = torch.eye(rows, dtype=torch.float64)
     cos, sin = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
-    turn[0, 0], turn[0, 1], turn[1, 0], turn[1, 1] = cos, -sin, sin, cos
-    found = moves(subject, *history.mapped(lambda p: turn @ p, lambda g: turn @ g))
-    expected = [over(lambda x: turn @ x, move) for move in moves(subject, *history)]
-    expect_close(found, expected, f"rotated by {angle:g}", tolerance=1e-6)
+
+    def turned(x: torch.Tensor) -> torch.Tensor:
+        if x.ndim != 2 or x.shape[0] == 1:
+            return x
+        turn = torch.eye(x.shape[0], dtype=torch.float64)
+        turn[0, 0], turn[0, 1], turn[1, 0], turn[1, 1] = cos, -sin, sin, cos
+        return turn @ x
+
+    found = moves(subject, *history.mapped(turned, turned))
+    expected = [over(turned, move) for move in moves(subject, *history)]
+    noise = 1e-6 * history.largest()
+    expect_close(found, expected, f"rotated by {angle:g}", tolerance=1e-6, size=noise)
 
 
 @law(st.tuples(histories(patterns=[free]), st.integers(0, 3)))

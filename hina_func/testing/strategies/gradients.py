@@ -48,6 +48,10 @@ class History(NamedTuple):
         """In another dtype."""
         return self.mapped(lambda p: p.to(dtype), lambda g: g.to(dtype))
 
+    def largest(self) -> float:
+        """The largest of all gradients in size: what cancels to nothing leaves rounding errors of this."""
+        return max(float(g.abs().max()) for grads in self.grads for g in grads.values())
+
     def __str__(self) -> str:
         lines = [f"params  {shown(self.params)}"]
         return "\n".join(lines + [f"grads {i}  {shown(each)}" for i, each in enumerate(self.grads, 1)])
