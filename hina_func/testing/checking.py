@@ -47,7 +47,8 @@ class Law:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.numbers.items())})"
+        shown = {key: getattr(value, "__name__", value) for key, value in self.numbers.items()}
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in shown.items())})"
 
     def concerns(self, subject: Subject) -> bool:
         """Whether it is about subjects of this kind."""
@@ -125,8 +126,8 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
         raise found
 
 
-def search(law: Law, subject: Subject, examples: int, seed: int) -> Counterexample | None:
-    """The smallest counterexample among so many examples, if any."""
+def search(law: Law, subject: Subject, examples: int, seed: int, *, shrink: bool = True) -> Counterexample | None:
+    """The smallest counterexample among so many examples, if any; the first one found with ``shrink=False``."""
     last: list[tuple[Any, BaseException]] = []
 
     def ask(example: Any) -> None:
@@ -140,7 +141,7 @@ def search(law: Law, subject: Subject, examples: int, seed: int) -> Counterexamp
         max_examples=examples,
         deadline=None,
         database=None,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
