@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", type=int, default=4000, help="how many damaged checkpoints are opened")
     parser.addoption("--all-clients", action="store_true", help="drive every client, for which nox -s clients installs")
     parser.addoption("--chains", type=int, default=60, help="how many chains are drawn; a thirtieth of it, compiled")
-    parser.addoption("--law-score", action="store_true", help="ask every law of every mutant: some ten minutes")
+    parser.addoption("--law-score", action="store_true", help="ask every law of every mutant: half an hour")
     parser.addoption("--soak", action="store_true", help="test_soak.py with 10,000 transitions and 5,000 steps")
 
 

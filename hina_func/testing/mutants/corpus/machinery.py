@@ -48,6 +48,12 @@ CORPUS = (
         (".unbind(0)", ".flip(0).unbind(0)"),
         ("momentum", "adamw"),
     ),
+    Mutant(
+        "Updates are handed back by position and not by name",
+        "border.Border.update",
+        ("{name: rows[name] for name, leaf in given.items() if leaf is not None}", "dict(zip(given, rows.values()))"),
+        ("momentum",),
+    ),
     Mutant("A chain runs from its end", CHAIN, ("in self.links", "in reversed(self.links)"), ("in order", "shrinking")),
     Mutant(
         "A chain loses the state of its links", CHAIN, ("return (u, after)", "return (u, state)"), ("adamw", "cautious")
