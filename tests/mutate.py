@@ -115,8 +115,8 @@ def _with(node: Any, **fields: Any) -> Any:
 
 
 def _is_value(node: ast.AST) -> bool:
-    """Whether it is computed: ``x.abs()`` is x without its size, ``torch.abs`` is no x."""
-    return not isinstance(node, ast.Name | ast.Attribute) or (isinstance(node, ast.Name) and node.id in "suxp")
+    """Whether it is a value with a method: ``x.abs()`` can be x, ``torch.abs`` no torch. Tensors have one letter here."""
+    return (isinstance(node, ast.Name) and len(node.id) == 1) or not isinstance(node, ast.Name | ast.Attribute)
 
 
 def visited(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:

@@ -40,7 +40,7 @@ CORPUS = (
         "Moments are kept in the dtype of the parameters",
         "layout.compute_dtype",
         dtype_of_parameters,
-        ("average", "first moment of adamw, in bfloat16"),
+        ("average", "adam in bfloat16"),
     ),
     Mutant(
         "Rows of a column come back in another order",

@@ -167,7 +167,5 @@ MOMENTS: Mapping[str, Exhibit] = {
             *ELEMENTWISE,
         ),
     ),
-    "first moment of adamw, in bfloat16": Exhibit(
-        lambda: hf.scale_by_adam(0.5, 0.99, eps=0.125), (laws.bfloat16_rounds_once(),)
-    ),
+    "adam in bfloat16": Exhibit(lambda: hf.scale_by_adam(0.5, 0.99, eps=0.125), (laws.bfloat16_rounds_once(),)),
 }
