@@ -115,7 +115,7 @@ def _with(node: Any, **fields: Any) -> Any:
 
 
 def _is_value(node: ast.AST) -> bool:
-    """Whether it is a value with a method: ``x.abs()`` can be x, ``torch.abs`` no torch. Tensors have one letter here."""
+    """Whether it is a value with a method: ``x.abs()`` can be x, ``torch.abs`` not torch; tensors have one letter."""
     return (isinstance(node, ast.Name) and len(node.id) == 1) or not isinstance(node, ast.Name | ast.Attribute)
 
 

@@ -38,6 +38,7 @@ from .memory import (
     nan_is_zero,
     nan_shows,
     not_finite_is_absence,
+    pause_response,
     superposition,
     waits,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "orphans_pass",
     "orthogonal_to_parameter",
     "partition_of_one",
+    "pause_response",
     "permutation_equivariance",
     "precision",
     "pull",

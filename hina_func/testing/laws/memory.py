@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..checking import Violation, expect_close, law
-from ..strategies import History, Pattern, alternating, constant, free, histories, like, nonzero, over
+from ..strategies import History, Pattern, alternating, constant, free, histories, like, nonzero, over, scaled
 from ..subjects import Subject, Values, moves
 
 Response = Callable[[Tensor, int], Tensor]
@@ -22,8 +22,13 @@ def _impulse(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     return [draw(like(params, nonzero)), *[over(torch.zeros_like, params)] * (steps - 1)]
 
 
-def _sequences(pattern: Pattern) -> st.SearchStrategy[History]:
-    return histories(patterns=[pattern], max_steps=5)
+def _pause(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    first = draw(like(params, nonzero))
+    return [first, over(torch.zeros_like, params), *[scaled(8.0, first)] * (steps - 2)]
+
+
+def _sequences(pattern: Pattern, min_steps: int = 1) -> st.SearchStrategy[History]:
+    return histories(patterns=[pattern], min_steps=min_steps, max_steps=5)
 
 
 @law(_sequences(constant))
@@ -42,6 +47,12 @@ def impulse_response(subject: Subject, history: History, *, response: Response) 
 def alternating_response(subject: Subject, history: History, *, response: Response) -> None:
     """Under a gradient that turns at every step the move of each step is the closed form."""
     _expect_response(subject, history, response, "an alternating gradient")
+
+
+@law(_sequences(_pause, min_steps=3))
+def pause_response(subject: Subject, history: History, *, response: Response) -> None:
+    """After one gradient, a step of zeros, and 8 times the gradient from then on, each move is the closed form."""
+    _expect_response(subject, history, response, "a gradient that pauses")
 
 
 def _expect_response(subject: Subject, history: History, response: Response, what: str) -> None:

@@ -118,6 +118,22 @@ def adopt(b1: float, eps: float, turn: float = STEADY) -> Response:
     return response
 
 
+def adopt_after_pause(b2: float, eps: float) -> Response:
+    """Without momentum: a gradient, zeros, and 8 times the gradient, over the size that is left of the first."""
+
+    def response(g: Tensor, t: int) -> Tensor:
+        if t < 3:
+            return 0 * g
+        size = b2
+        for _ in range(t - 3):
+            size = b2 * size + (1 - b2) * 64
+        bound = (t - 1) ** 0.25
+        ratio: Tensor = 8 * g / (size**0.5 * g.abs()).clamp_min(eps)
+        return ratio.clamp(-bound, bound)
+
+    return response
+
+
 def adopt_tam(b1: float, eps: float, decay: float, turn: float = STEADY) -> Response:
     """The same with torque in its momentum."""
 

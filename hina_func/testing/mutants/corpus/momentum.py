@@ -221,7 +221,12 @@ CORPUS = (
     Mutant(
         "ADOPT counts zeros before its first gradient", ADVANCED, ("((count > 0) | any_nonzero(u))", "1"), ("adopt",)
     ),
-    Mutant("ADOPT stops counting at zeros", ADVANCED, ("(count > 0) | any_nonzero", "any_nonzero"), ("adopt",)),
+    Mutant(
+        "ADOPT stops counting at zeros",
+        ADVANCED,
+        ("(count > 0) | any_nonzero", "any_nonzero"),
+        ("adopt without momentum",),
+    ),
     Mutant(
         "ADOPT waits for all elements of its first gradient",
         ADVANCED,

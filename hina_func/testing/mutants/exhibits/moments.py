@@ -78,7 +78,12 @@ MOMENTS: Mapping[str, Exhibit] = {
         ),
     ),
     "adopt without momentum": Exhibit(
-        lambda: hf.scale_by_adopt(0.0, 0.75, eps=0.125), (laws.bounded_at(limit=lambda t: (t - 1) ** 0.25), SIGN)
+        lambda: hf.scale_by_adopt(0.0, 0.75, eps=0.125),
+        (
+            laws.bounded_at(limit=lambda t: (t - 1) ** 0.25),
+            laws.pause_response(response=r.adopt_after_pause(0.75, 0.125)),
+            SIGN,
+        ),
     ),
     "adopt, other clip": Exhibit(
         lambda: hf.scale_by_adopt(0.0, 0.75, eps=0.125, clip_value_fn=lambda step: 0.5 * step),
