@@ -55,10 +55,11 @@ def decoupled_decay(subject: Subject, history: History, *, rate: float) -> None:
 def pull(subject: Subject, history: History, *, factor: Callable[[int], float]) -> None:
     """At zero gradients the move of step t is factor(t) times the parameter."""
     run = subject.start(history.params)
+    found, expected = [], []
     for t in range(1, len(history.grads) + 1):
-        expected = scaled(factor(t), run.params())
-        found = run.step(over(torch.zeros_like, history.params))
-        expect_close([found], [expected], f"at zero gradients, step {t}", tolerance=TOLERANCE)
+        expected.append(scaled(factor(t), run.params()))
+        found.append(run.step(over(torch.zeros_like, history.params)))
+    expect_close(found, expected, "at zero gradients", tolerance=TOLERANCE)
 
 
 @law(histories(of=vectors, max_steps=3))
@@ -105,15 +106,16 @@ def rows_keep_their_mean(subject: Subject, history: History) -> None:
 @law(ordinary)
 def ball(subject: Subject, history: History, *, radius: float, together: bool = False) -> None:
     """A tensor within the ball passes, a longer one lands on it in its own direction (together=True: all as one)."""
-    for i, (move, grads) in enumerate(zip(moves(subject, *history), history.grads, strict=True), 1):
-        whole = float(sum((g * g).sum() for g in grads.values())) ** 0.5
+    found, landed = moves(subject, *history), []
+    for i, (move, grads) in enumerate(zip(found, history.grads, strict=True), 1):
+        sizes = {name: float((g * g).sum()) ** 0.5 for name, g in grads.items()}
+        if together:
+            sizes = dict.fromkeys(grads, sum(size**2 for size in sizes.values()) ** 0.5)
         for name, g in grads.items():
-            size = whole if together else float((g * g).sum()) ** 0.5
-            if size < radius:
-                expect_equal([{name: move[name]}], [{name: g}], f"step {i}, of length {size:.6g}")
-            else:
-                landed = {name: g * (radius / size) if size else g}
-                expect_close([{name: move[name]}], [landed], f"step {i}, of length {size:.6g}", tolerance=TOLERANCE)
+            if sizes[name] < radius and not move[name].equal(g):
+                raise Violation(f"step {i}: {name} is {sizes[name]:.6g} long and became {move[name].tolist()}")
+        landed.append({name: g * min(1.0, radius / sizes[name]) if sizes[name] else g for name, g in grads.items()})
+    expect_close(found, landed, f"beside a ball of {radius:g}", tolerance=TOLERANCE)
 
 
 @law(ordinary)
@@ -126,24 +128,25 @@ def short_passes(subject: Subject, history: History, *, limit: float) -> None:
 @law(histories(max_steps=4))
 def gated(subject: Subject, history: History, *, other: Any, boost: Callable[[int, int], float]) -> None:
     """What goes with the gradient moves as the other's does times boost(kept, of how many); nothing else moves."""
-    for i, (move, whole, grads) in enumerate(_beside(subject, history, other), 1):
-        for name, x in whole.items():
-            kept = x * grads[name] > 0
-            wanted = torch.where(kept, x, 0) * boost(int(kept.sum()), x.numel())
-            expect_close([{name: move[name]}], [{name: wanted}], f"step {i}, gated", tolerance=TOLERANCE)
+
+    def passed(x: Tensor, g: Tensor) -> Tensor:
+        kept = x * g > 0
+        return torch.where(kept, x, 0) * boost(int(kept.sum()), x.numel())
+
+    expected = _beside(passed, moves(as_subject(other), *history), history.grads)
+    expect_close(moves(subject, *history), expected, "gated", tolerance=TOLERANCE)
 
 
 @law(histories(max_steps=4))
 def same_sizes(subject: Subject, history: History, *, other: Any) -> None:
     """Where there is a gradient an element moves as far as the other's, whichever way; elsewhere it rests."""
-    for i, (move, whole, grads) in enumerate(_beside(subject, history, other), 1):
-        found = over(torch.abs, move)
-        wanted = {name: torch.where(grads[name] != 0, x.abs(), 0) for name, x in whole.items()}
-        expect_close([found], [wanted], f"the sizes of step {i}", tolerance=TOLERANCE)
+    found = [over(torch.abs, move) for move in moves(subject, *history)]
+    expected = _beside(lambda x, g: torch.where(g != 0, x.abs(), 0), moves(as_subject(other), *history), history.grads)
+    expect_close(found, expected, "in size", tolerance=TOLERANCE)
 
 
-def _beside(subject: Subject, history: History, other: Any) -> list[tuple[Values, Values, Values]]:
-    return list(zip(moves(subject, *history), moves(as_subject(other), *history), history.grads, strict=True))
+def _beside(f: Callable[[Tensor, Tensor], Tensor], one: list[Values], other: list[Values]) -> list[Values]:
+    return [{name: f(x, o[name]) for name, x in values.items()} for values, o in zip(one, other, strict=True)]
 
 
 @law(st.tuples(histories(of=vectors), st.lists(powers_of_two, min_size=4, max_size=4)))
