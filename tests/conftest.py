@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-clients", action="store_true", help="drive every client, for which nox -s clients installs")
     parser.addoption("--chains", type=int, default=60, help="how many chains are drawn; a thirtieth of it, compiled")
     parser.addoption("--thorough-laws", action="store_true", help="2,000 examples of every declared law")
+    parser.addoption("--law-score", action="store_true", help="ask every law of every mutant: half an hour")
     parser.addoption("--soak", action="store_true", help="test_soak.py with 10,000 transitions and 5,000 steps")
 
 

@@ -47,7 +47,7 @@ class Law:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        given = {key: value for key, value in self.numbers.items() if value is not None}
+        given = {key: getattr(value, "__name__", value) for key, value in self.numbers.items() if value is not None}
         return f"{self.name}({', '.join(f'{key}={value}' for key, value in given.items())})"
 
     def concerns(self, subject: Subject) -> bool:
@@ -127,7 +127,7 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
 
 
 def search(law: Law, subject: Subject, examples: int, seed: int, *, shrink: bool = True) -> Counterexample | None:
-    """The smallest counterexample among so many examples, if any; the first one unless they shrink."""
+    """The smallest counterexample among so many examples, if any; the first one found with ``shrink=False``."""
     last: list[tuple[Any, BaseException]] = []
 
     def ask(example: Any) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from ..checking import expect_close, expect_within_ulp, law
-from ..strategies import History, histories, scaled
+from ..checking import expect_close, expect_equal, expect_within_ulp, law
+from ..strategies import History, histories, over, scaled
 from ..subjects import Functional, Subject, Torch, Transform, as_subject, moves, trajectory
 
 
@@ -32,8 +32,12 @@ def maximizes(subject: Subject, history: History, *, other: Any) -> None:
 
 @law(histories(max_steps=3))
 def accumulates(subject: Subject, history: History, *, other: Any, every: int = 2) -> None:
-    """It moves, every so many gradients, as the other does on their mean."""
+    """It moves, every so many gradients, as the other does on their mean, and rests in between."""
     parts = [scaled(float(i + 1), grads) for grads in history.grads for i in range(every)]
     means = [scaled((every + 1) / 2, grads) for grads in history.grads]
-    found = moves(subject, history.params, parts)[every - 1 :: every]
-    expect_close(found, moves(as_subject(other), history.params, means), "accumulated", tolerance=1e-9)
+    found = moves(subject, history.params, parts)
+    resting = [move for i, move in enumerate(found, 1) if i % every]
+    expect_equal(resting, [over(torch.zeros_like, move) for move in resting], "between two moves")
+    expect_close(
+        found[every - 1 :: every], moves(as_subject(other), history.params, means), "accumulated", tolerance=1e-9
+    )
