@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import hypothesis.strategies as st
 import torch
 
@@ -13,17 +15,20 @@ ROUNDING = 1e-9
 
 
 @law(histories(max_steps=6))
-def bounded(subject: Subject, history: History, *, limit: float) -> None:
+def bounded(subject: Subject, history: History, *, limit: float | Sequence[float]) -> None:
     """No element ever moves farther than the limit."""
     _expect_bounded(subject, history, limit)
 
 
-def _expect_bounded(subject: Subject, history: History, limit: float) -> None:
+def _expect_bounded(subject: Subject, history: History, limit: float | Sequence[float]) -> None:
+    """One limit, or one for each step, of which the last goes on."""
+    limits = [limit] if isinstance(limit, float | int) else list(limit)
     for i, move in enumerate(moves(subject, *history), 1):
+        here = limits[min(i, len(limits)) - 1]
         for name, x in move.items():
             size = float(x.abs().max())
-            if not size <= limit * (1 + ROUNDING):
-                raise Violation(f"step {i}: {name} moved by {size:.6g}, farther than {limit:g}")
+            if not size <= here * (1 + ROUNDING):
+                raise Violation(f"step {i}: {name} moved by {size:.6g}, farther than {here:g}")
 
 
 fresh_adapters = st.one_of(lokr_modules(fresh=True), lora_modules(fresh=True))

@@ -8,10 +8,10 @@ import torch
 
 from ..checking import expect_close, expect_within_ulp, law
 from ..strategies import History, histories, scaled
-from ..subjects import Functional, Subject, Torch, Transform, as_subject, moves, trajectory
+from ..subjects import Subject, as_subject, moves, trajectory
 
 
-@law(histories(), of=(Transform, Torch, Functional))
+@law(histories())
 def equals(
     subject: Subject, history: History, *, other: Any, tolerance: float = 1e-9, ulp: float | None = None
 ) -> None:
