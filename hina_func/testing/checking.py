@@ -151,7 +151,9 @@ class Hunt(NamedTuple):
     in_time: bool
 
 
-def hunt(law: Law, subject: Subject, examples: int, seed: int, *, seconds: float = math.inf) -> Hunt:
+def hunt(
+    law: Law, subject: Subject, examples: int, seed: int, *, seconds: float = math.inf, shrink: bool = True
+) -> Hunt:
     """As `search`, for so many seconds at the most: a counterexample found by then is the smallest so far."""
     end = monotonic() + seconds
     last: list[tuple[Any, BaseException]] = []
@@ -180,7 +182,7 @@ def hunt(law: Law, subject: Subject, examples: int, seed: int, *, seconds: float
         max_examples=examples,
         deadline=None,
         database=None,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )

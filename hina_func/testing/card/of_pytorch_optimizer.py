@@ -1,0 +1,93 @@
+"""Optimizers of pytorch_optimizer: the adaptive, the cautious and the signed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..subjects import Torch
+from .claims import LION, adam_bound, adopt_bound, cautious, equals, grams, maximizes, sign_bound
+from .library import Claim, Contestant, Library, built
+
+LR = 0.01
+DOCS = "https://pytorch-optimizers.readthedocs.io/"
+
+ONE_FOR_ALL = {"company_independence": "Its distance estimate is one number for all parameters, by its paper."}
+
+PLAIN: tuple[tuple[str, dict[str, Any], Sequence[Claim]], ...] = (
+    ("ADOPT", {}, [adopt_bound(LR)]),
+    ("ADOPT", {"cautious": True}, [cautious(DOCS)]),
+    ("StableAdamW", {}, []),
+    ("AdaBelief", {}, []),
+    ("AdamP", {}, []),
+    ("AdamP", {"cautious": True}, [cautious(DOCS)]),
+    ("Adan", {}, []),
+    ("AdaTAM", {}, []),
+    ("AdEMAMix", {}, []),
+    ("AdEMAMix", {"cautious": True}, [cautious(DOCS)]),
+    ("CAME", {}, []),
+    ("FOCUS", {}, []),
+    ("Grams", {}, [adam_bound(LR), grams(DOCS)]),
+    ("Kate", {}, []),
+    ("Lamb", {}, []),
+    ("LaProp", {}, []),
+    ("LaProp", {"cautious": True}, [cautious(DOCS)]),
+    ("Lion", {}, [sign_bound(LR, LION)]),
+    ("Lion", {"cautious": True}, [cautious(DOCS)]),
+    ("MARS", {"optimize_1d": True}, []),
+    ("MARS", {"optimize_1d": True, "cautious": True}, [cautious(DOCS)]),
+    ("Prodigy", {}, []),
+    ("QHAdam", {}, []),
+    ("RAdam", {}, []),
+    ("ScheduleFreeAdamW", {}, []),
+    ("SignSGD", {}, [sign_bound(LR, f"{DOCS}, SignSGD")]),
+    ("SOAP", {}, []),
+    ("TAM", {}, []),
+    ("Tiger", {"weight_decay": 0.0}, [sign_bound(LR, f"{DOCS}, Tiger")]),
+    ("Yogi", {}, []),
+)
+
+TWINS = ("ADOPT", "AdaBelief", "AdEMAMix", "Grams", "LaProp", "Lion")
+UPSIDE_DOWN = ("ADOPT", "Grams", "Lion")
+SAME = f"{DOCS}: foreach is batched tensor operations for the same update"
+
+
+def contestants() -> list[Contestant]:
+    """By their documented flags, at lr=0.01."""
+    import pytorch_optimizer
+
+    def subject(name: str, **options: Any) -> Torch:
+        kind = getattr(pytorch_optimizer, name)
+        return built(_training(kind) if name.startswith("ScheduleFree") else kind, name, lr=LR, **options)
+
+    found = []
+    for name, options, claims in PLAIN:
+        it = subject(name, **options)
+        excused = ONE_FOR_ALL if name == "Prodigy" else {}
+        found.append(Contestant(it.name, it, claims, excused))
+    for name in TWINS:
+        loop = subject(name, foreach=False)
+        fast = subject(name, foreach=True)
+        found.append(Contestant(fast.name, fast, [equals(loop, SAME)]))
+    for name in UPSIDE_DOWN:
+        loop, up = subject(name, foreach=False), subject(name, foreach=False, maximize=True)
+        found.append(Contestant(up.name, up, [maximizes(loop, DOCS)]))
+    return found
+
+
+def _training(kind: Any) -> Any:
+    def make(params: Any, **options: Any) -> Any:
+        optimizer = kind(params, **options)
+        optimizer.train()
+        return optimizer
+
+    return make
+
+
+LIBRARY = Library(
+    "pytorch_optimizer",
+    "pytorch_optimizer",
+    contestants,
+    "Those that are Adam, ADOPT, Lion or a variation of them, at lr=0.01, other numbers as they come, with "
+    "cautious=True and foreach=True where their code knows it; some hundred others are not run.",
+)
