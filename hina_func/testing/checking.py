@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, wraps
-from time import monotonic
+from time import process_time
 from typing import Any, NamedTuple
 
 import torch
@@ -154,15 +154,15 @@ class Hunt(NamedTuple):
 def hunt(
     law: Law, subject: Subject, examples: int, seed: int, *, seconds: float = math.inf, shrink: bool = True
 ) -> Hunt:
-    """As `search`, for so many seconds at the most: a counterexample found by then is the smallest so far."""
-    end = monotonic() + seconds
+    """As `search`, for so many seconds of the processor: a counterexample found by then is the smallest so far."""
+    end = process_time() + seconds
     last: list[tuple[Any, BaseException]] = []
     broke: set[str] = set()
     taken, in_time = 0, True
 
     def ask(example: Any) -> None:
         nonlocal taken, in_time
-        if monotonic() > end:
+        if process_time() > end:
             in_time = False
             # the rest passes, so that hypothesis ends; what broke the law must break it again, or it is called flaky
             if _shown(example) not in broke:

@@ -34,11 +34,11 @@ class Effort(NamedTuple):
     others: int
     """Examples of one that is not."""
     seconds: float
-    """After which a search ends."""
+    """Of processor time, after which a search ends."""
 
 
 EFFORTS: Mapping[str, Effort] = {
-    "quick": Effort(40, 10, 5.0),
+    "quick": Effort(40, 10, 4.0),
     "ci": Effort(300, 40, 30.0),
     "thorough": Effort(2000, 200, 300.0),
 }
@@ -89,10 +89,10 @@ def ask(library: str, contestant: Contestant, law_name: str, effort: Effort, see
     cell = Cell(library, contestant.name, law.name, numbers, NOT_ABOUT, source, remark)
     if not law.concerns(contestant.subject):
         return cell
-    began = time.monotonic()
+    began = time.process_time()
     examples = effort.claimed if source else effort.others
     found = hunt(law, contestant.subject, examples, seed, seconds=effort.seconds, shrink=bool(source))
-    cell = replace(cell, examples=found.examples, seconds=round(time.monotonic() - began, 3), in_time=found.in_time)
+    cell = replace(cell, examples=found.examples, seconds=round(time.process_time() - began, 3), in_time=found.in_time)
     if found.counterexample is not None:
         return replace(cell, verdict=FAILS if source else NOT_CLAIMED_, counterexample=told(found.counterexample))
     if not found.in_time:
@@ -107,7 +107,7 @@ def told(found: Counterexample) -> dict[str, Any]:
     parts = found.example if type(found.example) is tuple else (found.example,)
     histories = [part for part in parts if isinstance(part, History)]
     return {
-        "example": "\n".join(map(str, parts)),
+        "example": "\n".join(str(part) if isinstance(part, History) else f"besides  {part}" for part in parts),
         "reason": found.reason,
         "steps": max((len(history.grads) for history in histories), default=0),
         "elements": max((sum(x.numel() for x in history.params.values()) for history in histories), default=0),

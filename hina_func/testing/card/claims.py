@@ -19,7 +19,7 @@ MUON_ROUNDS = {
     "precision": "Muon, https://kellerjordan.github.io/posts/muon/: Newton-Schulz runs in bfloat16 by design."
 }
 
-CONDUCT = "What every optimizer promises by being one: see the law."
+CONDUCT = "by being an optimizer: a law of conduct or of resuming"
 
 NOT_CLAIMED = (
     laws.sign_symmetry(),

@@ -73,19 +73,20 @@ def written(name: str, options: Mapping[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
 
 
-def built(kind: Callable[..., Any], name: str, *, of: int | None = None, **options: Any) -> Torch:
-    """The subject that ``kind(parameters, **options)`` is, under its code as a name.
+def built(kind: Callable[..., Any], name: str, lr: float, *, of: int | None = None, **options: Any) -> Torch:
+    """The subject that ``kind(parameters, lr=lr, **options)`` is, under its code as a name.
 
     Args:
         kind: an optimizer class.
         name: of the class.
+        lr: one for a whole library, which its note says.
         of: how many dimensions a parameter must have, if it takes no others.
-        options: handed over, and shown; a function is shown by its name alone.
+        options: handed over, and shown.
     """
 
     def make(params: list[nn.Parameter]) -> Any:
         if of is not None and any(param.ndim != of for param in params):
             reject()
-        return kind(params, **options)
+        return kind(params, lr=lr, **options)
 
     return Torch(make, written(name, options))

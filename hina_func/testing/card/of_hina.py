@@ -43,11 +43,14 @@ CHAINS: tuple[tuple[str, Callable[..., list[hf.GradientTransformation]], Sequenc
 )
 
 
+QUIET: dict[str, Any] = {"lr": LR, "weight_decay": 0.0, "use_spd": False, "compile": False}
+
+
 def _hina(**options: Any) -> Torch:
     def build(params: list[Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # these parameters are no adapters, which it says each time
-            return hf.HinaAdamW(params, **options)
+            return hf.HinaAdamW(params, **QUIET, **options)
 
     return Torch(build, written("HinaAdamW", options), named=True)
 
@@ -62,11 +65,12 @@ def _chain(name: str, make: Callable[[], list[hf.GradientTransformation]]) -> To
 
 def contestants() -> list[Contestant]:
     """`HinaAdamW` in both formula sets, and `Optimizer` over chains."""
-    found = []
+    found: list[Contestant] = []
     for formulas, remarks in (("published", {}), ("original", ORIGINAL)):
-        subject = _hina(lr=LR, weight_decay=0.0, use_spd=False, compile=False, formulas=formulas)
-        grads = 'get_optimization_info()["features"]: use_grams and use_cautious are on'
-        found.append(Contestant(subject.name, subject, [adam_bound(LR), cautious(grads)], remarks=remarks))
+        for switched in ({}, {"use_grams": False}):
+            subject = _hina(formulas=formulas, **switched)
+            promised = [adam_bound(LR), cautious("docs/optimizer.md, step 4: grams_sign, else cautious_mask")]
+            found.append(Contestant(subject.name, subject, promised, remarks=remarks))
     for name, make, claims in CHAINS:
         subject = _chain(name, make)
         excused = GLOBAL if "global_norm" in name else {}
@@ -78,6 +82,6 @@ LIBRARY = Library(
     "hina_func",
     "hina_func",
     contestants,
-    "HinaAdamW without decay and penalty, so that its steps show the gradient's rules alone; compile=False, since "
-    "compiling for every shape that is drawn would take hours.",
+    "At lr=0.01, HinaAdamW without decay and penalty, so that its steps show the gradient's rules alone; "
+    "compile=False, since compiling for every shape that is drawn would take hours.",
 )

@@ -32,7 +32,6 @@ TORCHOPT_DOCS = "https://torchopt.readthedocs.io/"
 OPTAX_DOCS = "https://optax.readthedocs.io/en/latest/api/optimizers.html"
 
 EXACT = 1 + 1e-5
-FLOAT32 = "Its state is float32 unless asked otherwise; what it computes in float64 is exact to float32."
 
 HEAVYBALL: Rows = (
     ("AdamW", {"betas": (0.9, 0.999)}, [adam_bound(LR * EXACT)]),
@@ -43,7 +42,6 @@ HEAVYBALL: Rows = (
     ("LaProp", {}, []),
     ("LaProp", {"caution": True}, [cautious(HEAVYBALL_DOCS)]),
     ("Muon", {}, []),
-    ("NAdam", {}, []),
     ("RMSprop", {}, []),
     ("SFAdamW", {}, []),
     ("SGD", {}, []),
@@ -58,10 +56,10 @@ def heavyball() -> list[Contestant]:
     frees = {"purity": "By design: consume_grad, on by default, frees gradients in the step."}
     found = []
     for name, options, claims in HEAVYBALL:
-        subject = built(getattr(library, name), name, lr=LR, **options)
+        subject = built(getattr(library, name), name, LR, **options)
         excused = frees | (MUON_ROUNDS if name == "Muon" else {})
         found.append(Contestant(subject.name, subject, claims, excused))
-    one, many = (built(library.AdamW, "AdamW", lr=LR, multi_tensor=many) for many in (False, True))
+    one, many = (built(library.AdamW, "AdamW", LR, multi_tensor=many) for many in (False, True))
     found.append(Contestant(one.name, one, [equals(many, f"{HEAVYBALL_DOCS}: multi_tensor", 1e-5)], frees))
     return found
 
@@ -69,29 +67,20 @@ def heavyball() -> list[Contestant]:
 TIMM: Rows = (
     ("adamw.AdamWLegacy", {"weight_decay": 0.0}, [adam_bound(LR)]),
     ("adamw.AdamWLegacy", {"weight_decay": 0.0, "caution": True}, [cautious(TIMM_DOCS)]),
-    ("adabelief.AdaBelief", {}, []),
-    ("adamp.AdamP", {}, []),
     ("adan.Adan", {}, []),
     ("adan.Adan", {"caution": True}, [cautious(TIMM_DOCS)]),
     ("adopt.Adopt", {"clip_exp": 0.25}, [adopt_bound(LR)]),
     ("adopt.Adopt", {"caution": True}, [cautious(TIMM_DOCS)]),
     ("lamb.Lamb", {}, []),
-    ("lamb.Lamb", {"weight_decay": 0.0, "caution": True}, [cautious(TIMM_DOCS)]),
-    ("laprop.LaProp", {}, []),
     ("laprop.LaProp", {"caution": True}, [cautious(TIMM_DOCS)]),
     ("lion.Lion", {}, [sign_bound(LR, LION)]),
     ("lion.Lion", {"caution": True}, [cautious(TIMM_DOCS)]),
-    ("madgrad.MADGRAD", {}, []),
-    ("mars.Mars", {}, []),
     ("mars.Mars", {"caution": True}, [cautious(TIMM_DOCS)]),
     ("nadamw.NAdamW", {}, []),
-    ("nadamw.NAdamW", {"weight_decay": 0.0, "caution": True}, [cautious(TIMM_DOCS)]),
-    ("nvnovograd.NvNovoGrad", {}, []),
-    ("rmsprop_tf.RMSpropTF", {}, []),
-    ("sgdw.SGDW", {"momentum": 0.9}, [scales_with_gradient(TIMM_DOCS)]),
     ("sgdw.SGDW", {"momentum": 0.9, "caution": True}, [cautious(TIMM_DOCS)]),
 )
-TIMM_TWINS = ("adan.Adan", "adopt.Adopt", "lamb.Lamb", "laprop.LaProp", "lion.Lion", "nadamw.NAdamW", "sgdw.SGDW")
+LAMB = {"company_independence": "Its max_grad_norm, 1.0 unless changed, is a norm over all parameters."}
+TIMM_TWINS = ("adopt.Adopt", "lion.Lion", "nadamw.NAdamW")
 
 
 def timm() -> list[Contestant]:
@@ -99,14 +88,15 @@ def timm() -> list[Contestant]:
     classes = _timm_optim(sorted({name for name, *_ in TIMM}))
     found = []
     for name, options, claims in TIMM:
-        subject = built(classes[name], name.partition(".")[2], lr=LR, **options)
-        found.append(Contestant(subject.name, subject, claims))
+        subject = built(classes[name], name.partition(".")[2], LR, **options)
+        excused = LAMB if name == "lamb.Lamb" else {}
+        found.append(Contestant(subject.name, subject, claims, excused))
     for name in TIMM_TWINS:
         short = name.partition(".")[2]
-        loop, fast = (built(classes[name], short, lr=LR, foreach=foreach) for foreach in (False, True))
+        loop, fast = (built(classes[name], short, LR, foreach=foreach) for foreach in (False, True))
         found.append(Contestant(fast.name, fast, [equals(loop, f"{TIMM_DOCS}: foreach")]))
-    up = built(classes["lion.Lion"], "Lion", lr=LR, maximize=True)
-    plain = built(classes["lion.Lion"], "Lion", lr=LR)
+    up = built(classes["lion.Lion"], "Lion", LR, maximize=True)
+    plain = built(classes["lion.Lion"], "Lion", LR)
     return [*found, Contestant(up.name, up, [maximizes(plain, TIMM_DOCS)])]
 
 
@@ -133,10 +123,8 @@ def _timm_optim(paths: Sequence[str]) -> dict[str, Any]:
 TORCHOPT: Rows = (
     ("Adam", {}, [adam_bound(LR)]),
     ("AdamW", {}, []),
-    ("AdaDelta", {}, []),
     ("AdaGrad", {}, []),
     ("AdaMax", {}, []),
-    ("RAdam", {}, []),
     ("RMSProp", {}, [rms_bound(LR, 0.99, TORCHOPT_DOCS)]),
     ("SGD", {"momentum": 0.9}, [scales_with_gradient(TORCHOPT_DOCS)]),
 )
@@ -149,7 +137,7 @@ def torchopt() -> list[Contestant]:
     excused = dict.fromkeys(("saved_stays", "state_dtype_kept", "still_at_zero_lr"), NO_GROUPS)
     found = []
     for name, options, claims in TORCHOPT:
-        subject = built(getattr(library, name), name, lr=LR, **options)
+        subject = built(getattr(library, name), name, LR, **options)
         found.append(Contestant(subject.name, subject, claims, excused))
     return found
 
@@ -157,14 +145,11 @@ def torchopt() -> list[Contestant]:
 OPTAX: Rows = (
     ("adam", {}, [adam_bound(LR)]),
     ("adamw", {}, []),
-    ("adabelief", {}, []),
-    ("adagrad", {}, []),
     ("contrib.adopt", {}, [adopt_bound(LR)]),
     ("lion", {"weight_decay": 0.0}, [sign_bound(LR, LION)]),
     ("nadam", {}, []),
     ("rmsprop", {"decay": 0.9, "eps_in_sqrt": False}, [rms_bound(LR, 0.9, OPTAX_DOCS)]),
     ("sgd", {"momentum": 0.9}, [scales_with_gradient(OPTAX_DOCS)]),
-    ("yogi", {}, []),
 )
 
 
@@ -176,7 +161,7 @@ def optax() -> list[Contestant]:
         make: Any = importlib.import_module("optax")
         for part in name.split("."):
             make = getattr(make, part)
-        subject = Functional(make(LR, **options), written(name, {"learning_rate": LR, **options}))
+        subject = Functional(make(LR, **options), written(name, options))
         found.append(Contestant(subject.name, subject, claims))
     return found
 
@@ -195,7 +180,7 @@ def schedulefree() -> list[Contestant]:
 
     found = []
     for name in ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree"):
-        loop, fast = (built(training(getattr(library, name)), name, lr=LR, foreach=fast) for fast in (False, True))
+        loop, fast = (built(training(getattr(library, name)), name, LR, foreach=fast) for fast in (False, True))
         source = "https://github.com/facebookresearch/schedule_free: foreach"
         found += [Contestant(loop.name, loop), Contestant(fast.name, fast, [equals(loop, source)])]
     return found
@@ -206,23 +191,29 @@ LIBRARIES = (
         "heavyball",
         "heavyball",
         heavyball,
-        "A choice of its first-order methods, eager (compile_mode = None). Not its SOAP, which takes no float64 "
-        "parameters, in which laws are asked. " + FLOAT32,
+        "At lr=0.01, a choice of its first-order methods, eager (compile_mode = None). Not its SOAP, which takes no "
+        "float64 parameters, in which laws are asked. Its state is float32 unless asked otherwise, so that what it "
+        "computes in float64 is exact to float32.",
     ),
     Library(
         "timm",
         "timm",
         timm,
-        "The files of timm.optim as they are, without the package's __init__, which imports its image models and "
-        "torchvision. Install it by python -m pip install --no-deps timm",
+        "At lr=0.01: the files of timm.optim as they are, without the package's __init__, which imports its image "
+        "models and torchvision. Install it by python -m pip install --no-deps timm",
     ),
-    Library("torchopt", "torchopt", torchopt, "Its Optimizer classes, not the functional form."),
+    Library(
+        "torchopt",
+        "torchopt",
+        torchopt,
+        "At lr=0.01, its Optimizer classes, not the functional form and not MetaOptimizer.",
+    ),
     Library(
         "optax",
         "optax",
         optax,
-        "Functional, in float64, through arrays of numpy; laws about missing gradients, bfloat16, memory and writing "
-        "in place are not about these.",
+        "At learning_rate=0.01, functional, in float64, through arrays of numpy; laws about missing gradients, "
+        "bfloat16, memory and writing in place are not about these.",
     ),
-    Library("schedulefree", "schedulefree", schedulefree, "After train(), in which mode steps are taken."),
+    Library("schedulefree", "schedulefree", schedulefree, "At lr=0.01, after train(), in which mode steps are taken."),
 )

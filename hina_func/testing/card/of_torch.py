@@ -39,7 +39,8 @@ KINDS = (
     "SGD",
 )
 
-UPSIDE_DOWN = ("Adafactor", "Adagrad", "Adam", "AdamW", "RMSprop", "SGD")
+UPSIDE_DOWN = ("Adafactor", "AdamW", "SGD")
+IN_ONE_CALL = ("Adafactor", "Adagrad", "Adam", "AdamW", "NAdam", "RMSprop", "Rprop", "SGD")
 
 REMARKS = {
     "reordered_resume": (
@@ -73,9 +74,9 @@ def _variants(name: str) -> Iterator[tuple[dict[str, Any], list[Claim]]]:
     takes = inspect.signature(kind).parameters
     loop = {"foreach": False} if "foreach" in takes else {}
     of = 2 if name == "Muon" else None
-    plain = built(kind, name, of=of, lr=LR, **loop)
+    plain = built(kind, name, LR, of=of, **loop)
     yield loop, []
-    if loop:
+    if name in IN_ONE_CALL:
         yield {"foreach": True}, [equals(plain, SAME)]
     if "fused" in takes:
         yield {"fused": True}, [equals(plain, SAME)]
@@ -87,17 +88,17 @@ def _variants(name: str) -> Iterator[tuple[dict[str, Any], list[Claim]]]:
 
 MORE: dict[str, list[dict[str, Any]]] = {
     "Adam": [{"amsgrad": True}, {"eps": 1e-30}],
-    "SGD": [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}],
+    "SGD": [{"momentum": 0.9, "nesterov": True}],
 }
 
 
 def contestants() -> list[Contestant]:
-    """All that take no closure; each with its loop and its fast implementations, some with ``maximize``."""
+    """All that take no closure; each as a loop, some by foreach, with ``maximize``, and all that are fused."""
     found = []
     for name in KINDS:
         kind = getattr(torch.optim, name)
         for options, claims in _variants(name):
-            subject = built(kind, name, of=2 if name == "Muon" else None, lr=LR, **options)
+            subject = built(kind, name, LR, of=2 if name == "Muon" else None, **options)
             excused = {"Rprop": RPROP, "Muon": MUON_ROUNDS}.get(name, {})
             found.append(Contestant(subject.name, subject, [*_own(name, options), *claims], excused, REMARKS))
     return found

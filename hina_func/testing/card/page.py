@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
@@ -37,6 +38,7 @@ def page(made: Card) -> str:
             for character, meaning in MARKS.items()
         ),
         summary="".join(_summary(made)),
+        notes="".join(f"<dt>{escape(x['name'])}</dt><dd>{_linked(x['note'])}</dd>" for x in made["libraries"]),
         libraries=_options(library["name"] for library in made["libraries"]),
         laws=_options(laws),
         findings="".join(_finding(finding, _statement(made, finding.law)) for finding in findings(made)),
@@ -56,15 +58,13 @@ def _options(names: Iterable[str]) -> str:
 
 
 def _summary(made: Card) -> Iterable[str]:
-    notes = {library["name"]: library["note"] for library in made["libraries"]}
     for s in summaries(made):
         cells = [f"<th scope=row>{escape(s.name)}</th><td>{escape(s.version)}</td>"]
         if s.status == RUN:
             numbers = (s.optimizers, s.promised, s.holds, s.fails, s.timed_out)
             cells += [f"<td class=n>{number}</td>" for number in numbers]
-            cells.append(f"<td class=note>{escape(notes[s.name])}</td>")
         else:
-            cells.append(f'<td colspan=6 class="note missing">not run: {escape(s.status)}</td>')
+            cells.append(f'<td colspan=5 class="note missing">not run: {escape(s.status)}</td>')
         yield f"<tr>{''.join(cells)}</tr>"
 
 
@@ -88,11 +88,16 @@ def _finding(finding: Finding, statement: str) -> str:
 def _told(cell: dict[str, Any]) -> str:
     told = cell["counterexample"]
     size = f"{_count(told['steps'], 'step')}, {_count(told['elements'], 'element')}"
-    remark = f"<p class=remark>{escape(cell['remark'])}</p>" if cell["remark"] else ""
+    remark = f"<p class=remark>{_linked(cell['remark'])}</p>" if cell["remark"] else ""
     return (
         f"<pre>{escape(told['example'])}\n<b>{escape(told['reason'])}</b></pre>"
-        f"<p class=size>{size} · promised: {escape(cell['source'])}</p>{remark}"
+        f"<p class=size>{size} · promised {_linked(cell['source'])}</p>{remark}"
     )
+
+
+def _linked(text: str) -> str:
+    """Escaped, and addresses in it can be followed; none is loaded."""
+    return re.sub(r"https://[^\s,;]*[^\s,;.:]", r'<a href="\g<0>">\g<0></a>', escape(text))
 
 
 def _count(number: int, noun: str) -> str:
@@ -121,7 +126,7 @@ def _rows(made: Card, laws: list[str]) -> Iterable[str]:
                 row.append(
                     f'<td><button class={CLASS[character]} data-i={at} aria-label="{says}">{character}</button></td>'
                 )
-            head = f"<th scope=row><code>{escape(name)}</code></th>"
+            head = f'<th scope=row title="{escape(name)}"><code>{escape(name)}</code></th>'
             yield f'<tr data-library="{escape(library)}" data-text="{escape(name.lower())}">{head}{"".join(row)}</tr>'
 
 

@@ -16,8 +16,11 @@ from .cells import NOT_CLAIMED_, TIMED_OUT, Cell, Effort
 from .libraries import LIBRARIES
 from .worker import Task, serve
 
-GRACE = 10.0
-"""How many seconds after its limit a cell that does not come back is given up, with the process that asks it."""
+GRACE = 60.0
+"""How many seconds after its limit a cell that does not come back is given up, with the process that asks it.
+
+Much longer than the limit, which is of processor time: the first cell of a process waits for imports, too.
+"""
 
 Progress = Callable[[int, int, str], None]
 """Called with how many cells are done, of how many, and which one."""
@@ -29,8 +32,12 @@ class _Worker:
     connection: Connection
     task: Task | None = None
     began: float = 0.0
+    ready: bool = False
 
     def give(self, task: Task | str) -> None:
+        if not self.ready:
+            self.connection.recv()  # it has started: what that took counts for no cell
+            self.ready = True
         self.task = task if isinstance(task, Task) else None
         self.began = time.monotonic()
         self.connection.send(task)

@@ -42,9 +42,10 @@ def roster(library: str) -> list[Task] | str:
 
 
 def serve(connection: Connection, effort: Effort) -> None:
-    """Answer until the other end closes: a library's name with its roster, a task with its cell."""
+    """Say that it is there; then, until the other end closes, answer a library with its roster, a task with its cell."""
     torch.set_num_threads(1)  # the tensors are too small to share
     warnings.simplefilter("ignore")
+    connection.send("ready")
     while True:
         try:
             asked: str | Task = connection.recv()

@@ -25,7 +25,7 @@ def equals(
 
 @law(histories())
 def maximizes(subject: Subject, history: History, *, other: Any) -> None:
-    """On negated gradients it moves as the other one does: ``maximize`` is descent on the negative."""
+    """On negated gradients it moves as the other one does: maximize is descent on the negative."""
     expected = moves(as_subject(other), *history.mapped(lambda p: p, torch.neg))
     expect_close(moves(subject, *history), expected, "against descent on -g", tolerance=1e-9)
 
