@@ -72,6 +72,6 @@ def add_command(commands: Any) -> None:
         "--profile",
         choices=("quick", "ci", "thorough"),
         default="quick",
-        help="40, 300 or 2000 examples of each law that is promised (default: quick)",
+        help="30, 300 or 2000 examples of each law that is promised (default: quick)",
     )
     parser.set_defaults(run=run)

@@ -246,6 +246,7 @@ def serve(connection: Connection, effort: Effort) -> None:
 def test_a_cell_that_hangs_or_dies_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "serve", serve)
     monkeypatch.setattr(runner, "GRACE", 1.0)
+    monkeypatch.setattr(runner, "_cores", lambda: 1)
     told = []
     cells, missing = runner.run(["torch"], Effort(1, 1, 0.0), lambda *progress: told.append(progress))
     assert [(x.law, x.verdict, x.remark) for x in cells] == [
@@ -286,10 +287,16 @@ DRIVER = """
 const problems = [];
 window.addEventListener("error", event => problems.push(event.message));
 window.addEventListener("load", () => {
-  const set = (id, value) => { by(id).value = value; by(id).dispatchEvent(new Event("input")); return by("shown").textContent; };
+  const set = (id, value) => {
+    by(id).value = value;
+    by(id).dispatchEvent(new Event("input"));
+    return by("shown").textContent;
+  };
   const said = { all: by("shown").textContent };
   said.library = set("library", "hina_func"); set("library", "");
-  said.law = set("law", "layout_independence"); said.columns = heads.filter(head => !head.hidden).length; set("law", "");
+  said.law = set("law", "layout_independence");
+  said.columns = heads.filter(head => !head.hidden).length;
+  set("law", "");
   said.verdict = set("verdict", "timed out"); set("verdict", "");
   said.text = set("text", "fused"); by("reset").click(); said.reset = by("shown").textContent;
   document.querySelector(".matrix button.fails").click();

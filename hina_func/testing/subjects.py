@@ -140,9 +140,12 @@ class TorchRun:
     def step(self, grads: Gradients) -> Values:
         before = self.params()
         self.hand_over(grads)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # where steps draw numbers, as stochastic rounding does, runs can still be compared
+        numbers = torch.default_generator.get_state()
+        try:
+            torch.default_generator.manual_seed(0)  # runs of steps that draw numbers can then be compared
             self.optimizer.step()
+        finally:
+            torch.default_generator.set_state(numbers)
         return {name: param - before[name] for name, param in self.params().items()}
 
     def hand_over(self, grads: Gradients) -> None:

@@ -38,7 +38,7 @@ class Effort(NamedTuple):
 
 
 EFFORTS: Mapping[str, Effort] = {
-    "quick": Effort(40, 10, 4.0),
+    "quick": Effort(30, 8, 4.0),
     "ci": Effort(300, 40, 30.0),
     "thorough": Effort(2000, 200, 300.0),
 }

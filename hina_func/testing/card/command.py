@@ -19,7 +19,7 @@ def report(libraries: Sequence[str], profile: str, to_json: Path | None, to_html
 
     Args:
         libraries: names of `LIBRARIES`.
-        profile: "quick", "ci" or "thorough".
+        profile: "quick", "ci" or "thorough": see `EFFORTS`.
         to_json: a file for the data.
         to_html: a file for the page.
     """

@@ -147,8 +147,6 @@ OPTAX: Rows = (
     ("adamw", {}, []),
     ("contrib.adopt", {}, [adopt_bound(LR)]),
     ("lion", {"weight_decay": 0.0}, [sign_bound(LR, LION)]),
-    ("nadam", {}, []),
-    ("rmsprop", {"decay": 0.9, "eps_in_sqrt": False}, [rms_bound(LR, 0.9, OPTAX_DOCS)]),
     ("sgd", {"momentum": 0.9}, [scales_with_gradient(OPTAX_DOCS)]),
 )
 

@@ -33,7 +33,6 @@ PLAIN: tuple[tuple[str, dict[str, Any], Sequence[Claim]], ...] = (
     ("RAdam", {}, []),
     ("ScheduleFreeAdamW", {}, []),
     ("SignSGD", {}, [sign_bound(LR, f"{DOCS}, SignSGD")]),
-    ("SOAP", {}, []),
     ("Tiger", {"weight_decay": 0.0}, [sign_bound(LR, f"{DOCS}, Tiger")]),
 )
 

@@ -40,7 +40,7 @@ KINDS = (
 )
 
 UPSIDE_DOWN = ("Adafactor", "AdamW", "SGD")
-IN_ONE_CALL = ("Adafactor", "Adagrad", "Adam", "AdamW", "NAdam", "RMSprop", "Rprop", "SGD")
+IN_ONE_CALL = ("Adafactor", "AdamW", "NAdam", "RMSprop", "SGD")
 
 REMARKS = {
     "reordered_resume": (

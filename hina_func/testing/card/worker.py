@@ -42,7 +42,7 @@ def roster(library: str) -> list[Task] | str:
 
 
 def serve(connection: Connection, effort: Effort) -> None:
-    """Say that it is there; then, until the other end closes, answer a library with its roster, a task with its cell."""
+    """Say that it is there; then answer a library with its roster, a task with its cell, until the other end closes."""
     torch.set_num_threads(1)  # the tensors are too small to share
     warnings.simplefilter("ignore")
     connection.send("ready")
