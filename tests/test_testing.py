@@ -13,7 +13,7 @@ from hypothesis import reject
 from hypothesis.errors import Unsatisfiable
 
 import hina_func as hf
-from hina_func.testing import Counterexample, check, laws, strategies
+from hina_func.testing import Counterexample, Torch, check, laws, strategies
 from hina_func.testing.checking import Law, hunt
 from hina_func.testing.laws import __all__ as NAMES
 from hina_func.testing.subjects import as_subject
@@ -81,6 +81,19 @@ class TakesTheGradient(torch.optim.SGD):
     def step(self, closure: Any = None) -> None:
         super().step()
         self.zero_grad()
+
+
+class Dithers(torch.optim.SGD):
+    """Rounds at random, as optimizers of low precision do."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=0.1)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        super().step()
+        for param in self.param_groups[0]["params"]:
+            param.add_(torch.rand_like(param), alpha=1e-3)
 
 
 class CountsForAll(torch.optim.SGD):
@@ -177,6 +190,20 @@ def test_a_hunt_ends_in_time_with_what_it_has() -> None:
     assert "farther than" in late.counterexample.reason
     assert sum(x.numel() for x in late.counterexample.example.params.values()) >= 1
     assert hunt(laws.determinism(), as_subject(adamw), 5, 0, seconds=60) == (None, 5, True)
+
+
+def test_steps_that_draw_numbers_can_be_compared_and_leave_the_generator_alone() -> None:
+    before = torch.get_rng_state()
+    check(laws.determinism(), Dithers)
+    check(laws.resume(), Dithers)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "moved by" in str(broken(laws.rests_without_gradient(), Dithers))
+
+
+def test_an_optimizer_may_be_built_from_names() -> None:
+    by_name = Torch(lambda params: hina(params), "by name", named=True)
+    check(laws.reordered_resume(), by_name)
+    broken(laws.reordered_resume(), Torch(adamw, named=True))
 
 
 def test_a_counterexample_replays() -> None:
