@@ -19,6 +19,15 @@ MUON_ROUNDS = {
     "precision": "Muon, https://kellerjordan.github.io/posts/muon/: Newton-Schulz runs in bfloat16 by design."
 }
 
+BY_POSITION = {
+    "reordered_resume": "Documented: load_state_dict of torch.optim.Optimizer matches by position, and keeps names of "
+    f"parameters without using them; {TORCH}"
+}
+INHERITED = {
+    "reordered_resume": "Inherited from torch.optim.Optimizer, which documents that it matches by position.",
+    "saved_stays": "load_state_dict is inherited from torch.optim.Optimizer.",
+}
+
 CONDUCT = "by being an optimizer: a law of conduct or of resuming"
 
 NOT_CLAIMED = (

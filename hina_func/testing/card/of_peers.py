@@ -10,6 +10,7 @@ from typing import Any
 
 from ..subjects import Functional
 from .claims import (
+    INHERITED,
     LION,
     MUON_ROUNDS,
     adam_bound,
@@ -58,9 +59,9 @@ def heavyball() -> list[Contestant]:
     for name, options, claims in HEAVYBALL:
         subject = built(getattr(library, name), name, LR, **options)
         excused = frees | (MUON_ROUNDS if name == "Muon" else {})
-        found.append(Contestant(subject.name, subject, claims, excused))
+        found.append(Contestant(subject.name, subject, claims, excused, INHERITED))
     one, many = (built(library.AdamW, "AdamW", LR, multi_tensor=many) for many in (False, True))
-    found.append(Contestant(one.name, one, [equals(many, f"{HEAVYBALL_DOCS}: multi_tensor", 1e-5)], frees))
+    found.append(Contestant(one.name, one, [equals(many, f"{HEAVYBALL_DOCS}: multi_tensor", 1e-5)], frees, INHERITED))
     return found
 
 
@@ -90,14 +91,14 @@ def timm() -> list[Contestant]:
     for name, options, claims in TIMM:
         subject = built(classes[name], name.partition(".")[2], LR, **options)
         excused = LAMB if name == "lamb.Lamb" else {}
-        found.append(Contestant(subject.name, subject, claims, excused))
+        found.append(Contestant(subject.name, subject, claims, excused, INHERITED))
     for name in TIMM_TWINS:
         short = name.partition(".")[2]
         loop, fast = (built(classes[name], short, LR, foreach=foreach) for foreach in (False, True))
-        found.append(Contestant(fast.name, fast, [equals(loop, f"{TIMM_DOCS}: foreach")]))
+        found.append(Contestant(fast.name, fast, [equals(loop, f"{TIMM_DOCS}: foreach")], remarks=INHERITED))
     up = built(classes["lion.Lion"], "Lion", LR, maximize=True)
     plain = built(classes["lion.Lion"], "Lion", LR)
-    return [*found, Contestant(up.name, up, [maximizes(plain, TIMM_DOCS)])]
+    return [*found, Contestant(up.name, up, [maximizes(plain, TIMM_DOCS)], remarks=INHERITED)]
 
 
 def _timm_optim(paths: Sequence[str]) -> dict[str, Any]:
@@ -180,7 +181,8 @@ def schedulefree() -> list[Contestant]:
     for name in ("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree"):
         loop, fast = (built(training(getattr(library, name)), name, LR, foreach=fast) for fast in (False, True))
         source = "https://github.com/facebookresearch/schedule_free: foreach"
-        found += [Contestant(loop.name, loop), Contestant(fast.name, fast, [equals(loop, source)])]
+        found.append(Contestant(loop.name, loop, remarks=INHERITED))
+        found.append(Contestant(fast.name, fast, [equals(loop, source)], remarks=INHERITED))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..subjects import Torch
-from .claims import LION, adam_bound, adopt_bound, cautious, equals, grams, maximizes, sign_bound
+from .claims import INHERITED, LION, adam_bound, adopt_bound, cautious, equals, grams, maximizes, sign_bound
 from .library import Claim, Contestant, Library, built
 
 LR = 0.01
@@ -17,18 +17,18 @@ ONE_FOR_ALL = {"company_independence": "Its distance estimate is one number for 
 
 PLAIN: tuple[tuple[str, dict[str, Any], Sequence[Claim]], ...] = (
     ("ADOPT", {}, [adopt_bound(LR)]),
-    ("ADOPT", {"cautious": True}, [cautious(DOCS)]),
+    ("ADOPT", {"cautious": True}, [cautious(f"{DOCS}, Cautious")]),
     ("StableAdamW", {}, []),
     ("AdaBelief", {}, []),
     ("Adan", {}, []),
     ("AdaTAM", {}, []),
     ("AdEMAMix", {}, []),
-    ("AdEMAMix", {"cautious": True}, [cautious(DOCS)]),
+    ("AdEMAMix", {"cautious": True}, [cautious(f"{DOCS}, Cautious")]),
     ("Grams", {}, [adam_bound(LR), grams(DOCS)]),
-    ("LaProp", {"cautious": True}, [cautious(DOCS)]),
+    ("LaProp", {"cautious": True}, [cautious(f"{DOCS}, Cautious")]),
     ("Lion", {}, [sign_bound(LR, LION)]),
-    ("Lion", {"cautious": True}, [cautious(DOCS)]),
-    ("MARS", {"optimize_1d": True, "cautious": True}, [cautious(DOCS)]),
+    ("Lion", {"cautious": True}, [cautious(f"{DOCS}, Cautious")]),
+    ("MARS", {"optimize_1d": True, "cautious": True}, [cautious(f"{DOCS}, Cautious")]),
     ("Prodigy", {}, []),
     ("RAdam", {}, []),
     ("ScheduleFreeAdamW", {}, []),
@@ -53,14 +53,14 @@ def contestants() -> list[Contestant]:
     for name, options, claims in PLAIN:
         it = subject(name, **options)
         excused = ONE_FOR_ALL if name == "Prodigy" else {}
-        found.append(Contestant(it.name, it, claims, excused))
+        found.append(Contestant(it.name, it, claims, excused, INHERITED))
     for name in TWINS:
         loop = subject(name, foreach=False)
         fast = subject(name, foreach=True)
-        found.append(Contestant(fast.name, fast, [equals(loop, SAME)]))
+        found.append(Contestant(fast.name, fast, [equals(loop, SAME)], remarks=INHERITED))
     for name in UPSIDE_DOWN:
         loop, up = subject(name, foreach=False), subject(name, foreach=False, maximize=True)
-        found.append(Contestant(up.name, up, [maximizes(loop, DOCS)]))
+        found.append(Contestant(up.name, up, [maximizes(loop, DOCS)], remarks=INHERITED))
     return found
 
 

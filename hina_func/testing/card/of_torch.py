@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .claims import (
+    BY_POSITION,
     MUON_ROUNDS,
     TORCH,
     adam_bound,
@@ -41,13 +42,6 @@ KINDS = (
 
 UPSIDE_DOWN = ("Adafactor", "AdamW", "SGD")
 IN_ONE_CALL = ("Adafactor", "AdamW", "NAdam", "RMSprop", "SGD")
-
-REMARKS = {
-    "reordered_resume": (
-        f"Documented: {TORCH} says that load_state_dict matches by position, and that names of parameters are kept but "
-        "not used."
-    )
-}
 
 RPROP = {
     "still_at_zero_lr": f"{TORCH}: Rprop's step sizes have a documented minimum of 1e-6; lr is only where they start"
@@ -100,7 +94,7 @@ def contestants() -> list[Contestant]:
         for options, claims in _variants(name):
             subject = built(kind, name, LR, of=2 if name == "Muon" else None, **options)
             excused = {"Rprop": RPROP, "Muon": MUON_ROUNDS}.get(name, {})
-            found.append(Contestant(subject.name, subject, [*_own(name, options), *claims], excused, REMARKS))
+            found.append(Contestant(subject.name, subject, [*_own(name, options), *claims], excused, BY_POSITION))
     return found
 
 
