@@ -331,3 +331,20 @@ def test_filters_and_details_work_in_a_browser(made: dict[str, Any], tmp_path: P
     assert said["text"].startswith("1 optimizers, ")
     assert "Promised by being an optimizer" in said["detail"]
     assert (said["open"], said["problems"]) == (False, [])
+
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_published_table_is_that_of_the_published_page() -> None:
+    text = (DOCS / "_static/report-card.html").read_text(encoding="utf-8")
+    data = re.search(r'<script type="application/json" id="card">(.*?)</script>', text, re.DOTALL)
+    assert data is not None
+    published = json.loads(data.group(1))
+    rows = [tuple(str(x) for x in s[:-1]) for s in summaries(published)]
+    page_text = (DOCS / "report-card.md").read_text(encoding="utf-8")
+    told = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in page_text.splitlines()]
+    assert [row for row in told if row in rows] == rows
+    assert f"profile {published['made']['profile']}" in page_text
+    assert all(published["made"][name] in page_text for name in ("torch", "hypothesis", "python"))
+    assert Outline(text).loads == []
