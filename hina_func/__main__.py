@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import demo
+from . import demo, report_card
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hina_func", description=sys.modules[__package__].__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     demo.add_command(commands)
+    report_card.add_command(commands)
     chosen = parser.parse_args(arguments)
     return int(chosen.run(chosen))
 

@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,7 +46,6 @@ WHY = {
     "is kept in float32 and a move is rounded once.",
     "bounded": "For a sign or a clip by definition; for Adam by the inequality of Cauchy and Schwarz between its two "
     "averages, which gives (1 - b1) / sqrt((1 - b2)(1 - b1^2 / b2)).",
-    "bounded_at": "A clip that widens with the step, as ADOPT's does by t^(1/4).",
     "chain_associativity": "A chain is the composition of functions, with their states side by side.",
     "chain_identity": "`identity` returns what it is given and keeps nothing.",
     "closure": "The contract of `torch.optim.Optimizer.step`.",
@@ -168,7 +168,11 @@ def keepers(name: str) -> Iterator[tuple[str, str]]:
         for law in declaration.kept():
             if law.name == name:
                 shown = {key: x for key, x in law.numbers.items() if x is not None and key != "tolerance"}
-                yield who, ", ".join(f"{key} {x:.4g}" for key, x in shown.items() if key != "other")
+                yield who, ", ".join(f"{key} {_shown(x)}" for key, x in shown.items() if key != "other")
+
+
+def _shown(number: Any) -> str:
+    return f"`{number.__name__}`" if callable(number) else f"{number:.4g}"
 
 
 def kept_by(name: str) -> str:

@@ -115,7 +115,20 @@ FLOORS = (
     ("testing.mutants.scoring",),
     ("testing.mutants.__init__",),
     ("testing.__init__",),
-    ("demo",),
+    ("testing.card.__init__", "testing.card.library"),
+    ("testing.card.claims",),
+    (
+        "testing.card.cells",
+        "testing.card.of_hina",
+        "testing.card.of_peers",
+        "testing.card.of_pytorch_optimizer",
+        "testing.card.of_torch",
+    ),
+    ("testing.card.libraries",),
+    ("testing.card.record", "testing.card.worker"),
+    ("testing.card.page", "testing.card.runner", "testing.card.table"),
+    ("testing.card.command",),
+    ("demo", "report_card"),
     ("__main__",),
 )
 """From the ground up. A file may import from floors below its own and from nowhere else, not even from its own."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hina_func as hf
-from hina_func.testing import Counterexample, Functional, compare, given_optimizer, moves, strategies
+from hina_func.testing import Counterexample, Functional, check, compare, given_optimizer, laws, moves, strategies
 from hina_func.testing.strategies import History
 
 jax = pytest.importorskip("jax")
@@ -135,3 +135,14 @@ def test_a_property_of_ones_own_is_asked_of_drawn_histories() -> None:
 @given_optimizer(hf.clip_by_value(0.5))
 def test_other_arguments_of_a_property_are_pytests(subject: Any, history: History, bound: float) -> None:
     assert all(u.abs().max() <= bound for move in moves(subject, *history) for u in move.values())
+
+
+def test_functional_libraries_are_asked_laws_too() -> None:
+    lion = Functional(optax.scale_by_lion())
+    for law in (laws.determinism(), laws.resume(), laws.sign_symmetry(), laws.bounded(limit=1.0)):
+        check(law, lion)
+    with pytest.raises(Counterexample, match="moved by"):
+        check(laws.bounded(limit=1.0), Functional(optax.trace(0.9), "trace"))
+    for law in (laws.absence(), laws.closure(), laws.dtype_kept(), laws.purity(), laws.layout_independence()):
+        with pytest.raises(TypeError, match="is not about"):
+            check(law, lion)

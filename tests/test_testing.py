@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from itertools import count
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
+from hypothesis import reject
+from hypothesis.errors import Unsatisfiable
 
 import hina_func as hf
-from hina_func.testing import Counterexample, check, laws, strategies
-from hina_func.testing.checking import Law
+from hina_func.testing import Counterexample, Torch, check, laws, strategies
+from hina_func.testing.checking import Law, hunt
 from hina_func.testing.laws import __all__ as NAMES
+from hina_func.testing.subjects import as_subject
 
 
 def adamw(params: Any, **more: Any) -> torch.optim.Optimizer:
@@ -50,6 +55,46 @@ class RoundsOnLoading(torch.optim.SGD):
                 rows = self.state[param]
                 rows["m"] = 0.9 * rows.get("m", torch.zeros_like(param).float()) + param.grad.float() / 3
                 param.sub_(rows["m"].to(param.dtype))
+
+
+class RoundsInside(torch.optim.SGD):
+    """Nests its state as some libraries do, two levels down, and rounds it on loading; the saved one is not copied."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=0.1)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for param in self.param_groups[0]["params"]:
+            if param.grad is not None:
+                wide = torch.promote_types(param.dtype, torch.float32)
+                rows = self.state[param].setdefault(0, {"m": [torch.zeros_like(param, dtype=wide)]})
+                rows["m"][0].add_(param.grad)
+                param.sub_(rows["m"][0].to(param.dtype))
+
+
+class TakesTheGradient(torch.optim.SGD):
+    """Frees gradients to save memory."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=0.1)
+
+    def step(self, closure: Any = None) -> None:
+        super().step()
+        self.zero_grad()
+
+
+class Dithers(torch.optim.SGD):
+    """Rounds at random, as optimizers of low precision do."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=0.1)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        super().step()
+        for param in self.param_groups[0]["params"]:
+            param.add_(torch.rand_like(param), alpha=1e-3)
 
 
 class CountsForAll(torch.optim.SGD):
@@ -95,6 +140,9 @@ KNOWN = [
     ("the original's mask does not hold", laws.never_against_the_gradient(), original, 3, 2),
     ("float32 state rounded on loading", laws.state_dtype_kept(), RoundsOnLoading, 1, 1),
     ("and so no exact resume", laws.resume_in_bfloat16(), RoundsOnLoading, 3, 3),
+    ("the same in nested state", laws.state_dtype_kept(), RoundsInside, 1, 1),
+    ("nested state aliased", laws.saved_stays(), RoundsInside, 2, 1),
+    ("the gradient taken away", laws.purity(), TakesTheGradient, 1, 1),
     ("state shared by all", laws.determinism(), CountsForAll, 1, 2),
     ("parameters written to", laws.purity(), hf.stateless(shifts), 1, 1),
     ("an argument written to", laws.purity(), hf.stateless(peeks), 1, 1),
@@ -110,6 +158,53 @@ def test_a_known_bug_is_found_in_few_numbers(what: str, law: Law, thing: Any, st
     assert len(history.grads) <= steps, found
     assert sum(x.numel() for x in history.params.values()) <= size, found
     assert law.statement in str(found)
+
+
+def test_a_limit_for_each_step() -> None:
+    signs = hf.chain(hf.scale_by_lion(), hf.scale_by_schedule(lambda step: 2.0 - torch.clamp(step, max=1.0)))
+    check(laws.bounded(limit=(2.0, 1.0)), signs)
+    assert "step 2" in str(broken(laws.bounded(limit=(2.0, 0.5)), signs))
+
+
+def matrices_only(params: Any) -> torch.optim.Optimizer:
+    if any(param.ndim != 2 for param in params):
+        reject()
+    return adamw(params)
+
+
+def test_a_subject_may_refuse_examples() -> None:
+    check(laws.determinism(), matrices_only)
+    found = broken(laws.saved_stays(), matrices_only)
+    assert all(param.ndim == 2 for param in found.example.params.values())
+    with pytest.raises(Unsatisfiable, match="takes none of the examples"):
+        check(laws.shape_independence(), matrices_only)
+
+
+def test_a_hunt_ends_in_time_with_what_it_has() -> None:
+    clock = count()
+    law = laws.bounded(limit=0.02)
+    with patch("hina_func.testing.checking.process_time", lambda: next(clock)):
+        early = hunt(law, as_subject(original), 300, 0, seconds=0)
+        late = hunt(law, as_subject(original), 300, 0, seconds=60)
+    assert early == (None, 0, False)
+    assert not late.in_time
+    assert "farther than" in late.counterexample.reason
+    assert sum(x.numel() for x in late.counterexample.example.params.values()) >= 1
+    assert hunt(laws.determinism(), as_subject(adamw), 5, 0, seconds=60) == (None, 5, True)
+
+
+def test_steps_that_draw_numbers_can_be_compared_and_leave_the_generator_alone() -> None:
+    before = torch.get_rng_state()
+    check(laws.determinism(), Dithers)
+    check(laws.resume(), Dithers)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "moved by" in str(broken(laws.rests_without_gradient(), Dithers))
+
+
+def test_an_optimizer_may_be_built_from_names() -> None:
+    by_name = Torch(lambda params: hina(params), "by name", named=True)
+    check(laws.reordered_resume(), by_name)
+    broken(laws.reordered_resume(), Torch(adamw, named=True))
 
 
 def test_a_counterexample_replays() -> None:

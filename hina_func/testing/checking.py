@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial, wraps
-from typing import Any
+from time import process_time
+from typing import Any, NamedTuple
 
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-from hypothesis.errors import Flaky
+from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
 from ..checks import require_choice
-from .subjects import Subject, Torch, Transform, Values, as_subject
+from .subjects import Functional, Subject, Torch, Transform, Values, as_subject
+
+ALL = (Transform, Torch, Functional)
+"""Every kind of subject."""
 
 PROFILES: Mapping[str, int] = {"quick": 40, "ci": 300, "thorough": 2000}
 """How many examples a law is tried on."""
@@ -43,7 +48,7 @@ class Law:
     statement: str
     asks: Callable[[Subject, Any], None]
     examples: SearchStrategy[Any]
-    of: type | tuple[type, ...] = (Transform, Torch)
+    of: type | tuple[type, ...] = ALL
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -56,7 +61,7 @@ class Law:
 
 
 def law(
-    examples: SearchStrategy[Any], of: type | tuple[type, ...] = (Transform, Torch)
+    examples: SearchStrategy[Any], of: type | tuple[type, ...] = ALL
 ) -> Callable[[Callable[..., None]], Callable[..., Law]]:
     """Make a function ``f(subject, example, *, <numbers>)`` a law; the first line of its docstring is the statement."""
 
@@ -127,28 +132,67 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
 
 
 def search(law: Law, subject: Subject, examples: int, seed: int, *, shrink: bool = True) -> Counterexample | None:
-    """The smallest counterexample among so many examples, if any; the first one found with ``shrink=False``."""
+    """The smallest counterexample among so many examples, if any; the first one found with ``shrink=False``.
+
+    Raises:
+        Unsatisfiable: if the subject takes none of them.
+    """
+    found = hunt(law, subject, examples, seed, shrink=shrink)
+    if not found.examples:
+        raise Unsatisfiable(f"{subject.name} takes none of the examples of the law {law}")
+    return found.counterexample
+
+
+class Hunt(NamedTuple):
+    """What a search came to."""
+
+    counterexample: Counterexample | None
+    examples: int
+    """How many the subject took; it refuses one by `hypothesis.reject`."""
+    in_time: bool
+
+
+def hunt(
+    law: Law, subject: Subject, examples: int, seed: int, *, seconds: float = math.inf, shrink: bool = True
+) -> Hunt:
+    """As `search`, for so many seconds of the processor: a counterexample found by then is the smallest so far."""
+    end = process_time() + seconds
     last: list[tuple[Any, BaseException]] = []
+    broke: set[str] = set()
+    taken, in_time = 0, True
 
     def ask(example: Any) -> None:
+        nonlocal taken, in_time
+        if process_time() > end:
+            in_time = False
+            # the rest passes, so that hypothesis ends; what broke the law must break it again, or it is called flaky
+            if _shown(example) not in broke:
+                return
         try:
             law.asks(subject, example)
-        except Exception as reason:
-            last[:] = [(example, reason)]
+        except UnsatisfiedAssumption:
             raise
+        except Exception as reason:
+            taken += 1
+            last[:] = [(example, reason)]
+            broke.add(_shown(example))
+            raise
+        taken += 1
 
-    hunt = _settings(examples, Phase.generate, *[Phase.shrink] * shrink)
+    tries = _settings(examples, Phase.generate, *[Phase.shrink] * shrink)
     try:
-        seeded(seed)(hunt(given(law.examples)(ask)))()
+        seeded(seed)(tries(given(law.examples)(ask)))()
     except Flaky:
-        example, _ = last[0]
-        return Counterexample(law, subject, example, "it breaks the law at times only: it is not deterministic")
+        said = "it breaks the law at times only: it is not deterministic"
+        return Hunt(Counterexample(law, subject, last[0][0], said), taken, in_time)
+    except Unsatisfiable:
+        return Hunt(None, taken, in_time)
     except Exception:
         if not last:
             raise
         example, reason = last[0]
-        return Counterexample(law, subject, example, reason_of(reason))
-    return None
+        return Hunt(Counterexample(law, subject, example, reason_of(reason)), taken, in_time)
+    return Hunt(None, taken, in_time)
 
 
 def _settings(examples: int, *phases: Phase) -> settings:

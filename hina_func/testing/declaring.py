@@ -13,7 +13,7 @@ from .questions import QUESTIONS, Question
 from .strategies import History
 from .subjects import Subject, as_subject
 
-AMOUNTS = ("growth", "limit", "tolerance")
+AMOUNTS = ("limit", "tolerance")
 """Numbers that say how much a law allows. The others say which law it is: a degree, a sign."""
 
 FEW = 4

@@ -97,10 +97,14 @@ class TransformRun:
 
 @dataclass(frozen=True)
 class Torch:
-    """A factory ``f(parameters) -> torch.optim.Optimizer``; it gets a list, of parameters that a live module owns."""
+    """A factory ``f(parameters) -> torch.optim.Optimizer``; it gets a list, of parameters that a live module owns.
 
-    factory: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+    With ``named`` a list of names and parameters, as from ``module.named_parameters()``.
+    """
+
+    factory: Callable[[list[Any]], torch.optim.Optimizer]
     name: str = ""
+    named: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or getattr(self.factory, "__name__", repr(self.factory)))
@@ -110,13 +114,15 @@ class Torch:
 
     def start(self, params: Mapping[str, Tensor], order: Sequence[str] | None = None) -> TorchRun:
         """A fresh run; ``order`` is the one in which the parameters are handed over."""
-        return TorchRun(self.factory, params, order or list(params))
+        return TorchRun(self.factory, params, order or list(params), self.named)
 
 
 class TorchRun:
     """A live optimizer and the module whose parameters it moves."""
 
-    def __init__(self, factory: Callable[..., Any], params: Mapping[str, Tensor], order: Sequence[str]) -> None:
+    def __init__(
+        self, factory: Callable[..., Any], params: Mapping[str, Tensor], order: Sequence[str], named: bool = False
+    ) -> None:
         self.module = nn.Module()
         self.live: dict[str, nn.Parameter] = {}
         for name, param in params.items():
@@ -129,12 +135,17 @@ class TorchRun:
             # preserve_format keeps strides, which some kernels care for
             self.live[name] = nn.Parameter(param.detach().clone())
             owner.register_parameter(last, self.live[name])
-        self.optimizer = factory([self.live[name] for name in order])
+        self.optimizer = factory([(name, self.live[name]) if named else self.live[name] for name in order])
 
     def step(self, grads: Gradients) -> Values:
         before = self.params()
         self.hand_over(grads)
-        self.optimizer.step()
+        numbers = torch.default_generator.get_state()
+        try:
+            torch.default_generator.manual_seed(0)  # runs of steps that draw numbers can then be compared
+            self.optimizer.step()
+        finally:
+            torch.default_generator.set_state(numbers)
         return {name: param - before[name] for name, param in self.params().items()}
 
     def hand_over(self, grads: Gradients) -> None:

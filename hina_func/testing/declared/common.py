@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from .. import laws
 from ..checking import Law
@@ -38,9 +39,24 @@ STARTS_UP = laws.first_step_descends(sign=1)
 STARTS_DOWN = laws.first_step_descends(sign=-1)
 
 
-def within(limit: float, growth: float | None = None) -> tuple[Law, ...]:
+def within(limit: float | Callable[[int], float]) -> tuple[Law, ...]:
     """No element moves farther, on fresh adapters or elsewhere."""
-    return laws.bounded(limit=limit, growth=growth), laws.no_blow_up(limit=limit, growth=growth)
+    return laws.bounded(limit=limit), laws.no_blow_up(limit=limit)
+
+
+def adopt_clip(step: int) -> float:
+    """ADOPT's bound on what it adds to its momentum, and so on the momentum."""
+    return math.pow(step, 0.25)
+
+
+def adopt_tam_clip(step: int) -> float:
+    """The same, and what is lost by the eps in torque-aware momentum's angle."""
+    return (1 + 1e-6) * math.pow(step, 0.25)
+
+
+def twice_adopt_clip(step: int) -> float:
+    """The same, doubled."""
+    return 2 * math.pow(step, 0.25)
 
 
 def adam_limit(b1: float, b2: float) -> float:

@@ -18,6 +18,7 @@ from .common import (
     STARTS_UP,
     WHOLE,
     adam_limit,
+    twice_adopt_clip,
     within,
 )
 
@@ -94,7 +95,7 @@ COMPOSITIONS: Mapping[str, Declaration] = {
     "hina_adamw": Declaration(
         hf.hina_adamw(0.1),
         # 0.1 x 16 of ADOPT's clip, and what decay and SPD add at factors of at most 128
-        (*RECIPE, laws.no_blow_up(limit=2.0, growth=0.25)),
+        (*RECIPE, laws.no_blow_up(limit=twice_adopt_clip)),
     ),
     "hina_adamw (original)": Declaration(hf.hina_adamw(0.1, formulas="original"), RECIPE),
 }

@@ -20,6 +20,8 @@ from .common import (
     STARTS_UP,
     WHOLE,
     adam_limit,
+    adopt_clip,
+    adopt_tam_clip,
     nadam_limit,
     within,
 )
@@ -65,14 +67,14 @@ SCALES: Mapping[str, Declaration] = {
             *ANYWHERE,
             *WHOLE,
             *QUIET,
-            *within(1.0, growth=0.25),
+            *within(adopt_clip),
             STARTS_UP,
             STARTS_DOWN,  # the first gradient moves nothing
         ),
     ),
     "scale_by_adopt_tam": Declaration(
         hf.scale_by_adopt_tam(),
-        (laws.sign_symmetry(), *ANYWHERE, *WHOLE, *QUIET, *within(1 + 1e-6, growth=0.25), STARTS_UP, STARTS_DOWN),
+        (laws.sign_symmetry(), *ANYWHERE, *WHOLE, *QUIET, *within(adopt_tam_clip), STARTS_UP, STARTS_DOWN),
     ),
     "scale_by_adatam": Declaration(
         hf.scale_by_adatam(),

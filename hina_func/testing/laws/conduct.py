@@ -36,7 +36,7 @@ def separate_runs(subject: Subject, history: History) -> None:
     expect_equal(together, alone, "beside another run")
 
 
-@law(ordinary)
+@law(ordinary, of=(Transform, Torch))
 def purity(subject: Subject, history: History) -> None:
     """A step leaves the gradients as they are; the update of a transformation leaves all its arguments so."""
     run = subject.start(history.params)
@@ -46,6 +46,9 @@ def purity(subject: Subject, history: History) -> None:
         kept = _kept(run)
         run.step(given)
         after = given if isinstance(run, TransformRun) else {n: p.grad for n, p in cast(Any, run).live.items()}
+        gone = [name for name, x in after.items() if x is None]
+        if gone:
+            raise Violation(f"step {i} took the gradient of {gone[0]} away")
         expect_equal([cast(Values, after)], [grads], f"gradients after step {i}")
         for old, now in zip(before, kept, strict=True):
             if not torch.equal(old, now) and not old.isnan().any():
@@ -76,7 +79,7 @@ def company_independence(subject: Subject, history: History) -> None:
     expect_close(together, alone, "in company", tolerance=1e-9)
 
 
-@law(st.tuples(histories(min_steps=2), st.integers(0, 3)))
+@law(st.tuples(histories(min_steps=2), st.integers(0, 3)), of=(Transform, Torch))
 def absence(subject: Subject, example: tuple[History, int]) -> None:
     """A step without a gradient is no step: the parameter stays, and goes on later as if nothing had been."""
     history, at = example
@@ -88,7 +91,7 @@ def absence(subject: Subject, example: tuple[History, int]) -> None:
     expect_equal(found[:at] + found[at + 1 :], moves(subject, *history), "the other steps")
 
 
-@law(histories(max_steps=3))
+@law(histories(max_steps=3), of=(Transform, Torch))
 def dtype_kept(subject: Subject, history: History) -> None:
     """Parameters keep their dtype and shape, in float32, bfloat16 and float16."""
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -119,7 +122,7 @@ def finite(subject: Subject, history: History) -> None:
                 raise Violation(f"step {i}: {name} moved by {x.tolist()}")
 
 
-@law(histories(of=st.sampled_from([(2, 2), (2, 3), (3, 2)]), max_steps=3))
+@law(histories(of=st.sampled_from([(2, 2), (2, 3), (3, 2)]), max_steps=3), of=(Transform, Torch))
 def layout_independence(subject: Subject, history: History) -> None:
     """How a matrix lies in memory changes no move: here each is stored by columns."""
 

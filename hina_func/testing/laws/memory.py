@@ -109,16 +109,6 @@ def affine_in_the_last_gradient(subject: Subject, history: History) -> None:
     expect_close([middle], [final(0.0)], "between two others", tolerance=TOLERANCE, size=size)
 
 
-@law(histories(max_steps=6))
-def bounded_at(subject: Subject, history: History, *, limit: Callable[[int], float]) -> None:
-    """No element moves farther at a step than the limit of that step."""
-    for t, move in enumerate(moves(subject, *history), 1):
-        for name, x in move.items():
-            size = float(x.abs().max())
-            if not size <= limit(t) * (1 + TOLERANCE):
-                raise Violation(f"step {t}: {name} moved by {size:.6g}, farther than {limit(t):g}")
-
-
 @law(histories(min_steps=2, max_steps=6))
 def bfloat16_rounds_once(subject: Subject, history: History) -> None:
     """In bfloat16 the moves are those that float32 makes of the same gradients: memory is kept in more bits."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
+from typing import Any
 
 import hypothesis.strategies as st
 import torch
 
 from ..checking import Violation, expect_equal, law
 from ..strategies import History, histories, shapes
-from ..subjects import Subject, Torch
+from ..subjects import Subject, Torch, Transform
 
 several = histories(min_steps=2, max_steps=4)
 
@@ -34,7 +36,7 @@ def resume(subject: Subject, history: History) -> None:
         _halves(subject, history, at, torch.float32)
 
 
-@law(several)
+@law(several, of=(Transform, Torch))
 def resume_in_bfloat16(subject: Subject, history: History) -> None:
     """The same for bfloat16 parameters, whose state is kept in more bits than they have."""
     for at in range(1, len(history.grads)):
@@ -44,6 +46,7 @@ def resume_in_bfloat16(subject: Subject, history: History) -> None:
 @law(histories(of=st.sampled_from([(1,), (2,)]), min_steps=2, max_steps=3), of=Torch)
 def reordered_resume(subject: Torch, history: History) -> None:
     """Loaded into an optimizer that has the parameters in another order it goes on to the bit, or refuses."""
+    history = history.to(torch.float32)
     names = list(history.params)
     whole = subject.start(history.params)
     whole.step(history.grads[0])
@@ -68,9 +71,11 @@ def state_dtype_kept(subject: Torch, history: History) -> None:
     resumed = subject.start(whole.params())
     resumed.load(whole.saved())
     for name, param in whole.live.items():
-        loaded = resumed.optimizer.state[resumed.live[name]]
-        for key, x in whole.optimizer.state[param].items():
-            if isinstance(x, torch.Tensor) and loaded[key].dtype != x.dtype:
+        loaded = dict(_tensors(resumed.optimizer.state[resumed.live[name]]))
+        for key, x in _tensors(whole.optimizer.state[param]):
+            if key not in loaded:
+                raise Violation(f"state {key!r} of {name} is gone after loading")
+            if loaded[key].dtype != x.dtype:
                 raise Violation(f"state {key!r} of {name} was {x.dtype}, is {loaded[key].dtype} after loading")
 
 
@@ -85,7 +90,16 @@ def saved_stays(subject: Torch, history: History) -> None:
     other.optimizer.load_state_dict(saved)
     for grads in history.grads[1:]:
         other.step(grads)
-    for key, rows in before["state"].items():
-        for field, x in rows.items():
-            if isinstance(x, torch.Tensor) and not torch.equal(x, saved["state"][key][field]):
-                raise Violation(f"the loaded state dict changed: {field!r} of parameter {key}")
+    after = dict(_tensors(saved["state"]))
+    for key, x in _tensors(before["state"]):
+        if key not in after or not torch.equal(x, after[key]):
+            raise Violation(f"the loaded state dict changed: {key!r} of its state")
+
+
+def _tensors(kept: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a state by their path; some optimizers nest dicts, lists and tuples in it."""
+    if isinstance(kept, torch.Tensor):
+        yield path, kept
+    elif isinstance(kept, (dict, list, tuple)):
+        for key, x in kept.items() if isinstance(kept, dict) else enumerate(kept):
+            yield from _tensors(x, f"{path}.{key}" if path else str(key))

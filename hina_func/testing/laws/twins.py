@@ -8,10 +8,10 @@ import torch
 
 from ..checking import expect_close, expect_equal, expect_within_ulp, law
 from ..strategies import History, histories, over, scaled
-from ..subjects import Functional, Subject, Torch, Transform, as_subject, moves, trajectory
+from ..subjects import Subject, as_subject, moves, trajectory
 
 
-@law(histories(), of=(Transform, Torch, Functional))
+@law(histories())
 def equals(
     subject: Subject, history: History, *, other: Any, tolerance: float = 1e-9, ulp: float | None = None
 ) -> None:
@@ -25,7 +25,7 @@ def equals(
 
 @law(histories())
 def maximizes(subject: Subject, history: History, *, other: Any) -> None:
-    """On negated gradients it moves as the other one does: ``maximize`` is descent on the negative."""
+    """On negated gradients it moves as the other one does: maximize is descent on the negative."""
     expected = moves(as_subject(other), *history.mapped(lambda p: p, torch.neg))
     expect_close(moves(subject, *history), expected, "against descent on -g", tolerance=1e-9)
 

@@ -80,14 +80,14 @@ MOMENTS: Mapping[str, Exhibit] = {
     "adopt without momentum": Exhibit(
         lambda: hf.scale_by_adopt(0.0, 0.75, eps=0.125),
         (
-            laws.bounded_at(limit=lambda t: (t - 1) ** 0.25),
+            laws.bounded(limit=lambda t: (t - 1) ** 0.25),
             laws.pause_response(response=r.adopt_after_pause(0.75, 0.125)),
             SIGN,
         ),
     ),
     "adopt, other clip": Exhibit(
         lambda: hf.scale_by_adopt(0.0, 0.75, eps=0.125, clip_value_fn=lambda step: 0.5 * step),
-        (laws.bounded_at(limit=lambda t: 0.5 * (t - 1)),),
+        (laws.bounded(limit=lambda t: 0.5 * (t - 1)),),
     ),
     "adopt with torque": Exhibit(
         lambda: hf.scale_by_adopt_tam(0.5, 0.75, eps=0.125, decay=0.75),

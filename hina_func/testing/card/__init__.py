@@ -1,0 +1,1 @@
+"""The report card: laws by optimizers, over whatever libraries are installed."""
