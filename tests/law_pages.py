@@ -133,6 +133,7 @@ WHY = {
     "short_passes": "The projection onto a box.",
     "sign_symmetry": "Turning all axes of the parameter space around changes no problem.",
     "state_dtype_kept": "torch's loader casts state to the parameter's dtype unless it is told not to.",
+    "steady": "An average without a bias of one number is that number, at every step.",
     "still_at_zero_lr": "p - 0 u = p.",
     "superposition": "A linear recurrence: momentum and averages of gradients.",
     "tensors_apart": "Tensors of one shape are stacked and must not be mixed.",

@@ -179,7 +179,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader)
         return compile(self.text, self.path, "exec", dont_inherit=True)
 
 
-def tested(path: Path, text: str, limit: float) -> tuple[str, float]:
+def outcome_of(path: Path, text: str, limit: float) -> tuple[str, float]:
     """What the tests make of a file with this text, in a process of its own: survived, killed or timeout; seconds."""
     start = time.monotonic()
     child = os.fork()
@@ -224,12 +224,12 @@ def run(path: Path, until: float) -> list[dict[str, Any]]:
         if (mutation.node, mutation.change) in known or time.monotonic() > until:
             continue
         if not limit:
-            outcome, seconds = tested(path, ast.unparse(ast.parse(source)), 3600.0)
+            outcome, seconds = outcome_of(path, ast.unparse(ast.parse(source)), 3600.0)
             if outcome != "survived":
                 raise SystemExit(f"{name}: the tests fail without a mutation, see {WHERE / LAST}")
             limit = 30.0 + 3 * seconds
             print(f"{name}: the tests take {seconds:.0f} s", flush=True)
-        outcome, seconds = tested(path, mutated(source, mutation), limit)
+        outcome, seconds = outcome_of(path, mutated(source, mutation), limit)
         row = {**mutation._asdict(), "outcome": outcome, "seconds": round(seconds, 1), "source": print_of}
         known[mutation.node, mutation.change] = row
         with kept.open("a", encoding="utf-8") as file:

@@ -480,7 +480,7 @@ MUTANTS: dict[str, dict[Law, list[str | tuple[str, str, str]]]] = {
         ],
         test_penalty.test_only_the_distance_to_the_anchor_counts: ["The anchor is forgotten"],
         test_penalty.test_the_selection_does_not_see_the_size_of_the_gradient: [
-            ("transforms.penalty.selective_leaf", "dot(leaf.grad, before) > noise", "dot(leaf.grad, before) > 100")
+            "The pull begins at a fixed inner product"
         ],
         test_penalty.test_the_selection_reads_the_gradient_and_the_parameter_before_the_step: [
             "The pull asks where the step has landed"

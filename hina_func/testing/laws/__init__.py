@@ -45,6 +45,7 @@ from .memory import (
     nan_shows,
     not_finite_is_absence,
     pause_response,
+    steady,
     superposition,
     waits,
 )
@@ -187,6 +188,7 @@ __all__ = [
     "short_passes",
     "sign_symmetry",
     "state_dtype_kept",
+    "steady",
     "still_at_zero_lr",
     "superposition",
     "tensors_apart",

@@ -21,7 +21,10 @@ Limit = float | Callable[[int], float]
 
 @law(histories(max_steps=6))
 def bounded(subject: Subject, history: History, *, limit: Limit) -> None:
-    """No element ever moves farther than the limit (of that step, if it is a function of the step's number)."""
+    """No element ever moves farther than the limit.
+
+    A limit may be a function of the step, 1 at first.
+    """
     _expect_bounded(subject, history, limit)
 
 

@@ -37,6 +37,13 @@ def constant_response(subject: Subject, history: History, *, response: Response)
     _expect_response(subject, history, response, "a constant gradient")
 
 
+@law(_sequences(constant))
+def steady(subject: Subject, history: History) -> None:
+    """Under a constant gradient every move is like the first: no average has a bias towards its start."""
+    found = moves(subject, *history)
+    expect_close(found, found[:1] * len(found), "under a constant gradient", tolerance=TOLERANCE)
+
+
 @law(_sequences(_impulse))
 def impulse_response(subject: Subject, history: History, *, response: Response) -> None:
     """After one gradient, and none but zeros since, the move of each step is the closed form."""

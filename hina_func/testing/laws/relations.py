@@ -172,7 +172,7 @@ def shares_damped(subject: Subject, history: History, *, total: float = 1.0) -> 
                     raise Violation(f"step {i}: {name} is damped by {parts.tolist()}, not by {total:g} in all")
 
 
-ways = histories(of=vectors, patterns=[free, collinear], max_steps=2)
+ways = histories(of=vectors, patterns=[free, collinear], max_steps=3)
 
 
 @law(ways)

@@ -186,7 +186,7 @@ CORPUS = (
     Mutant(
         "The pull begins at a fixed inner product",
         SPD,
-        ("dot(leaf.grad, before) > noise", "dot(leaf.grad, before) > 1"),
+        ("dot(leaf.grad, before) > noise", "dot(leaf.grad, before) > 100"),
         ("spd",),
     ),
     Mutant(

@@ -21,6 +21,7 @@ MOMENTS: Mapping[str, Exhibit] = {
                 r.adam_impulse(0.5, 0.75, 0.125, 0.0625),
                 r.adam(0.5, 0.75, 0.125, 0.0625, r.TURNING),
             ),
+            laws.steady(),
             *ELEMENTWISE,
         ),
     ),
@@ -144,6 +145,7 @@ MOMENTS: Mapping[str, Exhibit] = {
                 lambda g, t: r.lingering(t, 0.75) / (1 - 0.75**t) * g,
                 r.average(0.75, True, r.TURNING),
             ),
+            laws.steady(),
             laws.superposition(),
             laws.bfloat16_rounds_once(),
             LINEAR,
@@ -160,13 +162,14 @@ MOMENTS: Mapping[str, Exhibit] = {
     ),
     "rms, debiased": Exhibit(
         lambda: hf.scale_by_rms(0.75, eps=0.125, bias_correction=True),
-        (*responds(r.rms(0.75, 0.125, debias=True)), *ELEMENTWISE),
+        (*responds(r.rms(0.75, 0.125, debias=True)), laws.steady(), *ELEMENTWISE),
     ),
     "lion": Exhibit(
         lambda: hf.scale_by_lion(0.9, 0.5),
         (
             *responds(r.lion(0.9, 0.5), None, r.lion(0.9, 0.5, r.TURNING)),
             laws.bounded(limit=1.0),
+            laws.steady(),
             BLIND,
             laws.nan_shows(),
             *ELEMENTWISE,
