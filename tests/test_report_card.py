@@ -37,7 +37,7 @@ LAWS = {
     "trees_alike",
 }
 SOME = {"AdamW(fused=True)", "HinaAdamW(formulas='original')", "Optimizer(scale_by_lion())"}
-EFFORT = Effort(claimed=40, others=4, seconds=5.0)
+EFFORT = Effort(claimed=25, others=4, seconds=4.0)
 
 
 def some(task: worker.Task) -> bool:
@@ -245,12 +245,12 @@ def serve(connection: Connection, effort: Effort) -> None:
 
 def test_a_cell_that_hangs_or_dies_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "serve", serve)
-    monkeypatch.setattr(runner, "GRACE", 1.0)
+    monkeypatch.setattr(runner, "GRACE", 0.5)
     monkeypatch.setattr(runner, "_cores", lambda: 1)
     told = []
     cells, missing = runner.run(["torch"], Effort(1, 1, 0.0), lambda *progress: told.append(progress))
     assert [(x.law, x.verdict, x.remark) for x in cells] == [
-        ("hangs", "timed out", "given up after 1 seconds"),
+        ("hangs", "timed out", "given up after 0.5 seconds"),
         ("dies", "timed out", "the process that asked ended with code 3"),
         ("answers", "holds", ""),
     ]
