@@ -16,7 +16,7 @@ from hina_func.testing import Counterexample, Declaration, Torch, Undeclared, ch
 from hina_func.testing.checking import PROFILES
 from hina_func.testing.declared import DECLARED
 from hina_func.testing.declared.common import adam_limit, nadam_limit
-from hina_func.testing.declaring import SEARCHED, unbroken, unkept
+from hina_func.testing.declaring import FEW, SEARCHED, unbroken, unkept
 
 rows = pytest.mark.parametrize("name", DECLARED)
 
@@ -25,12 +25,12 @@ rows = pytest.mark.parametrize("name", DECLARED)
 def effort(request: pytest.FixtureRequest) -> dict[str, int]:
     """How many examples of each law are drawn for each transformation, and every how many scenarios one is tried."""
     thorough = request.config.getoption("--thorough-laws")
-    return {"examples": PROFILES["thorough"], "every": 1} if thorough else {"examples": 0, "every": 2}
+    return {"shared": PROFILES["thorough"], "every": 1} if thorough else {"shared": FEW, "every": 2}
 
 
 @rows
 def test_it_keeps_what_it_is_declared_to_keep(name: str, effort: dict[str, int]) -> None:
-    failures = [str(failure) for failure in unkept(DECLARED[name], **effort)]
+    failures = [str(failure) for failure in unkept(DECLARED[name], 0, **effort)]
     assert not failures, "\n\n".join(failures)
 
 

@@ -117,18 +117,21 @@ def _as_asked(law: Law) -> Law:
     return next((question.put(law) for question in _questions_of(law)), law)
 
 
-def unkept(declaration: Declaration, examples: int, seed: int = 0, *, every: int = 1) -> Iterator[Counterexample]:
+def unkept(
+    declaration: Declaration, examples: int, seed: int = 0, *, shared: int = FEW, every: int = 1
+) -> Iterator[Counterexample]:
     """Counterexamples to laws that are declared to be kept.
 
     Args:
         declaration: of one transformation or optimizer.
-        examples: how many are drawn of each law, beside `FEW` that are drawn once for all declarations.
+        examples: how many are drawn of each law.
         seed: of what is drawn.
+        shared: how many more, which are drawn once for all declarations.
         every: every how many scenarios one is tried.
     """
     subject = declaration.subject
     for law in declaration.kept():
-        first = [*declaration.scenarios(law)[::every], *drawn(law.examples, FEW, seed)]
+        first = [*declaration.scenarios(law)[::every], *drawn(law.examples, shared, seed)]
         found = _refuted(law, first, subject, by=Exception)
         if found is None and examples:
             found = search(law, subject, examples, seed)
