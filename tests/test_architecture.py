@@ -42,6 +42,7 @@ FLOORS = (
         "transforms.scale_by_rms",
         "transforms.trace",
     ),
+    ("original_lr_scale",),
     ("original",),
     ("recipes",),
     (

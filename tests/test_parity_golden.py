@@ -10,9 +10,12 @@ from golden import Recording
 from torch import Tensor
 
 import hina_func as hf
+from hina_func.layout import Column
+from hina_func.original_lr_scale import _aligned, guessed_norm
 
 PUBLISHED, ORIGINAL = Recording("published"), Recording("original_adamw")
 BOUND = 1e-12
+CPU = torch.device("cpu")
 
 
 def published_chain(case: str, lr: float, **spec: Any) -> hf.GradientTransformation:
@@ -93,3 +96,30 @@ def test_the_adapter_follows_the_official_implementations(case):
     params = leaves(PUBLISHED)
     optimizer = hf.Optimizer(list(params.items()), published_chain(case, **PUBLISHED.cases[case]))
     assert PUBLISHED.worst_error(case, adapter(optimizer, params, PUBLISHED)) <= BOUND
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "product"),
+    [
+        ((2, 5), (7, 2), lambda a, b: b @ a),
+        ((5, 2), (2, 7), lambda a, b: a @ b),
+        ((3, 2), (7, 2), lambda a, b: b @ a.T),
+        ((2, 5), (2, 7), lambda a, b: b.T @ a),
+        ((5, 2), (2, 1), lambda a, b: a @ b),
+        ((2, 5, 1, 1), (7, 2, 1, 1), lambda a, b: b.flatten(1) @ a.flatten(1)),
+    ],
+    ids=["b a", "a b", "b a^T", "b^T a", "to one", "convolution"],
+)
+def test_the_norm_of_a_pair_is_that_of_the_product_that_fits(a, b, product):
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(3, *shape, generator=draw, dtype=torch.float64) for shape in (a, b))
+    expected = torch.stack([torch.linalg.vector_norm(product(x, y), dim=1).mean() for x, y in zip(a, b, strict=True)])
+    torch.testing.assert_close(guessed_norm(a, b), expected, rtol=1e-13, atol=0)
+
+
+def test_pairs_of_any_number_are_brought_together_a_few_at_a_time():
+    shape = (2**9, 2**9)
+    columns = tuple(Column(key, (f"{key}.0", f"{key}.1"), "regular", shape, torch.float64, CPU, ()) for key in "ab")
+    places = {name: (i, row) for i, column in enumerate(columns) for row, name in enumerate(column.names)}
+    pairs = {"a.0": "b.1", "a.1": "b.0"}
+    assert list(_aligned(pairs, places, columns)) == [(0, 1, [0], [1]), (0, 1, [1], [0])]
