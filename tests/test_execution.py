@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -148,7 +149,9 @@ def train(params: dict[str, torch.nn.Parameter], steps: int, compile: Any, **gro
 def test_a_compiled_step_is_the_plain_step_and_compiles_once(formulas, monkeypatch):
     """While learning rate, weight decay and the pattern of missing gradients change at every step."""
     programs = []
-    monkeypatch.setattr(engine, "compiled", lambda *given: programs.append(compiled_program(*given)) or programs[-1])
+    monkeypatch.setattr(
+        engine, "compiled", lambda *given, **how: programs.append(compiled_program(*given, **how)) or programs[-1]
+    )
     train(lokr(4), 1, compile=True, formulas=formulas)
     in_one_step = len(programs)
     assert in_one_step > 0
@@ -179,3 +182,19 @@ def test_a_rule_for_modules_sees_those_that_its_partition_leaves_it(wrap, schedu
     eta = hf.constant_schedule(2.0) if scheduled else 2.0
     rules = hf.chain(hf.lora_lr_scale(eta), hf.lora_plus_lr_scale(16.0), hf.lokr_lr_scale())
     takes_the_functional_step(wrap(rules), compile=False, tolerance=1e-12)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("formulas", ["published", "original"])
+@pytest.mark.filterwarnings("ignore:.*modules matched")
+def test_a_tensor_that_fits_no_cache_takes_the_plain_step_compiled(formulas):
+    """Its programs compute again what others store."""
+    shape = (512, 300)
+    assert math.prod(shape) > pieces.PIECE
+
+    def weight() -> dict[str, torch.nn.Parameter]:
+        return {name: torch.nn.Parameter(x / 16) for name, x in draw(1, torch.float32, {"weight": shape}).items()}
+
+    compiled = train(weight(), 4, compile=True, formulas=formulas)[-1]["weight"]
+    plain = train(weight(), 4, compile=False, formulas=formulas)[-1]["weight"]
+    assert (compiled - plain).norm() <= 1e-5 * (plain - weight()["weight"]).norm()

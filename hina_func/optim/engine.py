@@ -195,7 +195,7 @@ class Engine:
             step(param, grad, state, unpacked(slots, list(others)), self._by_path(scales))
             return ()
 
-        return compiled(flat, _example(piece, tensors, fixed))
+        return compiled(flat, _example(piece, tensors, fixed), recompute=is_long(piece))
 
 
 def _step_of(link: Link, column: Column, shape: Shape) -> Step:

@@ -20,12 +20,18 @@ once = torch.ops.hina_func.once.default
 """The value of its argument, which a compiler must store where it could compute it anew at each use."""
 
 
+RECOMPUTING = {"realize_reads_threshold": 16, "realize_opcount_threshold": 100}
+"""Of the compiler: what is read more often or took more operations than this is stored; by default than 4 and 30."""
+
+
 def can_compile() -> bool:
     """Whether this torch takes a graph without a function around it (2.8 and later)."""
     return hasattr(torch._inductor, "standalone_compile")
 
 
-def compiled(function: Callable[..., Sequence[Tensor]], example: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+def compiled(
+    function: Callable[..., Sequence[Tensor]], example: Sequence[Tensor], *, recompute: bool = False
+) -> Callable[..., Sequence[Tensor]]:
     """``function`` of tensors, which it may write to, as machine code.
 
     Args:
@@ -33,13 +39,16 @@ def compiled(function: Callable[..., Sequence[Tensor]], example: Sequence[Tensor
         example: arguments of the right dtypes, devices and numbers of dimensions. A dimension of 1 stays 1, and two
             dimensions of the same size stay equal; all others are free. What the compiler finds best for these sizes
             it does for all. Its cache on disk takes no notice of them: programs that differ in them alone are one.
+        recompute: compute the normalised gradient in each pass anew and do not store it, which pays where tensors fit
+            no cache.
     """
     _register_lowering()
     graph_module = make_fx(function, tracing_mode="symbolic")(*example)
     if example[0].device.type == "cpu":
         compute_rows_once(graph_module.graph)
         graph_module.recompile()
-    program: Callable[..., Sequence[Tensor]] = torch._inductor.standalone_compile(graph_module, list(example))
+    with torch._inductor.config.patch(RECOMPUTING if recompute else {}):
+        program: Callable[..., Sequence[Tensor]] = torch._inductor.standalone_compile(graph_module, list(example))
     return program
 
 
