@@ -1656,3 +1656,22 @@ def test_pieces_of_one_memory_that_do_not_overlap_are_parameters_like_any_other(
         p.grad = torch.ones_like(p)
     opt.step()
     assert not memory.any()
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_gradient_of_another_shape_than_its_parameter_is_refused_before_anything_moves(steps, masked):
+    """As is left over when ``param.data`` is replaced between backward and step."""
+    links = [hf.scale_by_adam(), *[hf.cautious_mask()] * masked, hf.scale_by_learning_rate(0.1)]
+    params = {name: torch.nn.Parameter(torch.ones(3, 2)) for name in ("a", "b")}
+    optimizer = hf.Optimizer(params, hf.chain(*links))
+    for param in params.values():
+        param.grad = torch.ones(3, 2)
+    for _ in range(steps):
+        optimizer.step()
+    kept = params["a"].detach().clone()
+    params["b"].data = torch.ones(5, 7)
+    with pytest.raises(ValueError, match="'b'"):
+        optimizer.step()
+    assert torch.equal(params["a"], kept)
+    assert torch.equal(params["b"], torch.ones(5, 7))

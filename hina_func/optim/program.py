@@ -39,8 +39,8 @@ def compiled(
         example: arguments of the right dtypes, devices and numbers of dimensions. A dimension of 1 stays 1, and two
             dimensions of the same size stay equal; all others are free. What the compiler finds best for these sizes
             it does for all. Its cache on disk takes no notice of them: programs that differ in them alone are one.
-        recompute: compute the normalised gradient in each pass anew and do not store it, which pays where tensors fit
-            no cache.
+        recompute: compute in each pass anew what several of them need, and do not store it, which pays where tensors
+            fit no cache.
     """
     _register_lowering()
     graph_module = make_fx(function, tracing_mode="symbolic")(*example)

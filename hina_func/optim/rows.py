@@ -92,6 +92,21 @@ class Rows:
         held = list(chain.from_iterable(map(dict.values, self.tracked.values())))
         return len(held) == len(self._given) and all(map(is_, held, self._given))
 
+    def check_gradients(self, grads: Sequence[Tensor | None]) -> None:
+        """Make sure that gradients, in the order of the parameters, are of the parameters' shapes.
+
+        Raises:
+            ValueError: for one that was computed for a tensor of another shape.
+        """
+        shapes = self._facts[0]
+        found = [shape if grad is None else grad.shape for shape, grad in zip(shapes, grads, strict=True)]
+        if found != shapes:
+            name, shape, got = next(x for x in zip(self.params, shapes, found, strict=True) if x[1] != x[2])
+            raise ValueError(
+                f"the gradient of {name!r} must have its parameter's shape {tuple(shape)}, got {tuple(got)}; "
+                "after param.data was replaced it must be computed anew"
+            )
+
     def commit(self, new: State) -> None:
         """Write a new state, of all columns or of some, into the columns."""
         held = set(map(id, self.tensors.values()))

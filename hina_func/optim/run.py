@@ -70,6 +70,7 @@ class Runner:
         given = grads
         if len(rows.params) < len(grads):
             given = [grad for name, grad in zip(self.named, grads, strict=True) if name in rows.params]
+        rows.check_gradients(given)
         if self.fused is not None and self.fused.step(given, hyperparams):
             return
         if self.engine is None:
