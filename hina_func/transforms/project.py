@@ -19,7 +19,7 @@ def orthogonal_leaf(u: Tensor, s: EmptyState, leaf: Leaf) -> tuple[Tensor, Empty
     rest = u - safe_divide(dot(leaf.param, u), dot(leaf.param, leaf.param)) * leaf.param
     size, rest_size = norm(u), norm(rest)
     is_direction = rest_size > PARALLEL * torch.finfo(u.dtype).eps * size
-    return rest * torch.where(is_direction, size / torch.where(is_direction, rest_size, 1), 1), s
+    return rest * torch.where(is_direction, size / torch.where(is_direction, rest_size, 1), 0), s
 
 
 def orthogonal_project() -> GradientTransformation:
@@ -29,7 +29,7 @@ def orthogonal_project() -> GradientTransformation:
 
     | Reads: the parameter.  Keeps: nothing.
     | A tensor of one element has no orthogonal part and passes; so does everything at a zero parameter. Where :math:`q`
-      is rounding noise (gradient parallel to the parameter) it is not blown up to size: :math:`u' = q`.
+      is rounding noise (gradient parallel to the parameter) it is no direction: :math:`u' = 0`.
     | On a factor of an adapter it blocks the growth of the adapter itself; use it on other parameters.
 
     Raises:

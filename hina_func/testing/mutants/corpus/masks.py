@@ -6,7 +6,7 @@ from ..patching import Mutant
 
 CAUTIOUS, GRAMS = (f"transforms.mask.{name}_leaf" for name in ("cautious", "grams"))
 ORTHOGONAL, CENTRALIZE = (f"transforms.project.{name}_leaf" for name in ("orthogonal", "centralize"))
-RESCALED = "rest * torch.where(is_direction, size / torch.where(is_direction, rest_size, 1), 1)"
+RESCALED = "rest * torch.where(is_direction, size / torch.where(is_direction, rest_size, 1), 0)"
 AGREE = "u * leaf.grad > 0"
 
 CORPUS = (
