@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from .border import transformation
-from .checks import require_decay_rate, require_nonnegative, require_positive, require_unit
 from .compose import chain, masked, partition, with_gradient
 from .core import EmptyState, GradientTransformation, Hyper
 from .lift import Leaf, per_leaf
@@ -99,8 +98,6 @@ def original_adamw(
     dynamic: tuple[Hyper, Hyper, Hyper] | None,
 ) -> GradientTransformation:
     """The chain of ``formulas="original"``; None switches a technique off."""
-    require_decay_rate(b1=b1, b2=b2)
-    require_nonnegative(eps=eps, weight_decay=weight_decay)
     first = []
     if orthogonal:
         project = per_leaf("unscaled_orthogonal", unscaled_orthogonal_leaf, reads_params=True)
@@ -109,13 +106,11 @@ def original_adamw(
         first.append(masked(per_leaf("amplified", amplified_leaf), _has_dimensions))
     hypers = {"b1": b1, "b2": b2, "eps": eps}
     if tam_beta is not None:
-        require_unit(tam_beta=tam_beta)
         hypers["tam_beta"] = tam_beta
     moments = partial(original_moments_leaf, stale=adopt, damped=tam_beta is not None)
     then = [per_leaf("original_moments", moments, init=adatam_init, hypers=hypers)]
     then += [grams_sign()] * grams + [cautious_mask(rescale=None)] * cautious
     if alora_ratio is not None:
-        require_nonnegative(alora_ratio=alora_ratio)
         then.append(transformation(OriginalLrScale(alora_ratio)))
     then += [scale_by_learning_rate(learning_rate), _landed_decay(learning_rate, weight_decay, dynamic)]
     if spd_lambda is not None:
@@ -129,8 +124,6 @@ def _landed_decay(
     hypers = {"learning_rate": learning_rate, "weight_decay": weight_decay}
     if dynamic is not None:
         transition_steps, decay_factor, min_ratio = dynamic
-        require_positive(wd_transition_steps=transition_steps)
-        require_unit(wd_decay_factor=decay_factor, wd_min_ratio=min_ratio)
         hypers |= {"transition_steps": transition_steps, "decay_factor": decay_factor, "min_ratio": min_ratio}
 
     def decay(kind: str | None) -> GradientTransformation:

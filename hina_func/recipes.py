@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .checks import require_choice
+from .checks import require_choice, require_decay_rate, require_nonnegative, require_positive, require_unit
 from .compose import chain, only, with_gradient
 from .core import GradientTransformation, Hyper
 from .original import original_adamw
@@ -92,8 +92,12 @@ def hina_adamw(
     >>> tx.update({"w": torch.tensor([3.0, -3.0])}, tx.init(params), params)[0]
     {'w': tensor([-0.1000,  0.1000])}
     """
-    require_choice(FORMULAS, formulas=formulas)
     b1, b2 = betas
+    require_choice(FORMULAS, formulas=formulas)
+    require_decay_rate(b1=b1, b2=b2)
+    require_unit(tam_beta=tam_beta, wd_decay_factor=wd_decay_factor, wd_min_ratio=wd_min_ratio)
+    require_nonnegative(eps=eps, weight_decay=weight_decay, spd_lambda=spd_lambda, alora_ratio=alora_ratio)
+    require_positive(wd_transition_steps=wd_transition_steps)
     if formulas == "original":
         return original_adamw(
             learning_rate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,14 @@ tunable_rows = pytest.mark.parametrize(
     "row", [row for row in ROWS if row.hyper], ids=lambda row: row.name, indirect=True
 )
 STEPS = 3
+HYPERS = [
+    (name, argument)
+    for name, make in inspect.getmembers(hf, inspect.isfunction)
+    for argument, parameter in inspect.signature(make).parameters.items()
+    if inspect.signature(make).return_annotation == "GradientTransformation"
+    if parameter.annotation.split(" ")[0] in ("Hyper", "float") and name != "scale_by_schedule"
+]
+"""Function and argument: every number that a public transform takes."""
 
 
 @pytest.fixture
@@ -310,6 +319,14 @@ def test_bad_arguments_are_refused_where_they_are_given(row):
     for call, error, message in row.bad:
         with pytest.raises(error, match=message):
             call()
+
+
+@pytest.mark.parametrize(("name", "argument"), HYPERS)
+def test_no_number_is_taken_unchecked(name, argument):
+    others = {other: 0.5 for each, other in HYPERS if each == name}
+    for value in (float("nan"), *(() if name == "scale" else (-1.0,))):
+        with pytest.raises(ValueError, match=f"{argument} must"):
+            getattr(hf, name)(**{**others, argument: value})
 
 
 @rows

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import torch
 from laws import close, law, norm, once, run, same, train
 from strategies import mapped, nonzero, positive, rates, tree_pairs, upto
+from torch.utils._pytree import tree_map
 
 import hina_func as hf
 
@@ -43,6 +44,13 @@ def test_a_mask_says_where_to_decay(pair, strength):
     for make in (hf.add_decayed_weights, hf.add_cautious_decayed_weights):
         everywhere, there = once(make(strength), u, p), once(make(strength, mask), u, p)
         same(there, {**u, "v": everywhere["v"]})
+
+
+@law(pair=pairs)
+def test_without_a_strength_nothing_decays(pair):
+    u, p = pair
+    for make in (hf.add_decayed_weights, hf.add_cautious_decayed_weights):
+        same(once(make(), u, p), u)
 
 
 # add_cautious_decayed_weights
@@ -142,6 +150,14 @@ def test_dynamic_decay_is_whole_until_the_transition_and_never_again(chosen):
 def test_dynamic_decay_of_plain_parameters_is_decay(chosen, pair):
     u, p = pair
     same(once(hf.dynamic_wd(**chosen), u, p), once(hf.add_decayed_weights(chosen["weight_decay"]), u, p))
+
+
+def test_the_default_decay_is_whole_for_a_thousand_steps():
+    tx = hf.dynamic_wd()
+    for count, share in ((999, 1.0), (1000, 0.7**0.001)):
+        late = tree_map(lambda x, c=count: torch.full_like(x, c), tx.init(PARAMS))
+        u, _ = tx.update(ZERO, late, PARAMS)
+        close(u["q.lora_B.weight"], 0.01 * share * PARAMS["q.lora_B.weight"])
 
 
 def test_the_defaults_stop_where_the_exponents_stop():
