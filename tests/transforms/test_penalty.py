@@ -228,3 +228,11 @@ def test_each_tensor_has_a_distance_of_its_own(rule):
     (together,) = run(tx, [u], p)
     for name in p:
         same(together[name], run(tx, [{name: u[name]}], {name: p[name]})[0][name])
+
+
+def test_an_anchor_has_the_tree_of_the_parameters():
+    p = torch.tensor([3.0, 4.0])
+    tx = hf.spd_penalty(0.5, anchor={"a": {"b": p / 2}})
+    nested = {"a": {"b": p}}
+    u, _ = tx.update({"a": {"b": p / 8}}, tx.init(nested), nested, grads=nested)
+    same(u["a"]["b"], spd(p / 8, p, p / 2, p, 0.5))
