@@ -356,7 +356,7 @@ MUTANTS: dict[str, dict[Law, list[str | tuple[str, str, str]]]] = {
         test_project.test_plain_descent_along_the_projection_never_shrinks_the_parameter: [
             "The projection is not brought back to size"
         ],
-        test_project.test_rounding_noise_of_a_parallel_gradient_is_not_blown_up: [
+        test_project.test_rounding_noise_of_a_parallel_gradient_is_no_direction: [
             "The projection blows rounding noise up to size"
         ],
         test_project.test_the_gradient_of_a_zero_parameter_passes: ["The projection divides by a parameter of zero"],
