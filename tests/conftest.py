@@ -11,8 +11,8 @@ from hypothesis import settings
 collect_ignore = ["clients", "distributed"]
 """Scripts, run in processes of their own."""
 
-settings.register_profile("dev", max_examples=50, deadline=None)
-settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("dev", max_examples=25, deadline=None)
+settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--compile-all", action="store_true", help="compile every transform of the catalog, not a few")
+    parser.addoption("--compile-all", action="store_true", help="compile every transform, one by one too, not a few")
     parser.addoption("--kills", type=int, default=5, help="how often a training is killed while it saves")
     parser.addoption("--distributed", action="store_true", help="shard every transform, over two and four processes")
     parser.addoption("--fuzz", type=int, default=4000, help="how many damaged checkpoints are opened")
