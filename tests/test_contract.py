@@ -307,7 +307,7 @@ def compiles_once(row: Row, backend: str) -> None:
 def test_it_compiles_as_one_graph_and_once(row, execution, pytestconfig):
     if execution != "columns" and not pytestconfig.getoption("--compile-all"):
         pytest.skip("compiled with --compile-all only")
-    compiles_once(row, "aot_eager")
+    compiles_once(row, "eager")
 
 
 @pytest.mark.compile
