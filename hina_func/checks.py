@@ -60,6 +60,13 @@ def require_count(**arguments: int) -> None:
             raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
 
 
+def require_pair(**arguments: Any) -> None:
+    """Each argument is a tuple or list of two numbers."""
+    for name, value in arguments.items():
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise ValueError(f"{name} must be two numbers, got {value!r}")
+
+
 def require_value(hyper: Hyperparam, value: Any) -> None:
     """A value for a Hyperparam keeps the rules of the transforms that use it, and has as many parts as its default."""
     for rule in sorted(hyper.rules) or ["finite"]:

@@ -21,6 +21,9 @@ from .link import Context, Link
 class Gathered(Protocol):
     """A column that is nowhere side by side: rows are brought together when somebody asks for them."""
 
+    @property
+    def dtype(self) -> torch.dtype: ...
+
     def __getitem__(self, rows: slice) -> Tensor: ...
 
     def each(self, statistic: Callable[[Tensor], Tensor]) -> Tensor: ...
@@ -32,6 +35,11 @@ class Factors(Mapping[str, Tensor]):
     def __init__(self, tables: Sequence[Table], params: Mapping[str, Tensor | Gathered]) -> None:
         self._tables, self._params = tables, params
         self._found: dict[str, Tensor] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the factors of these modules are computed in."""
+        return self._params[_lead(self._tables[0]).key].dtype
 
     def __getitem__(self, role: str) -> Tensor:
         if role not in self._found:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .checks import require_choice, require_decay_rate, require_nonnegative, require_positive, require_unit
+from .checks import (
+    require_choice,
+    require_decay_rate,
+    require_nonnegative,
+    require_pair,
+    require_positive,
+    require_unit,
+)
 from .compose import chain, only, with_gradient
 from .core import GradientTransformation, Hyper
 from .original import original_adamw
@@ -92,6 +99,7 @@ def hina_adamw(
     >>> tx.update({"w": torch.tensor([3.0, -3.0])}, tx.init(params), params)[0]
     {'w': tensor([-0.1000,  0.1000])}
     """
+    require_pair(betas=betas)
     b1, b2 = betas
     require_choice(FORMULAS, formulas=formulas)
     require_decay_rate(b1=b1, b2=b2)

@@ -380,6 +380,8 @@ ROWS = (
         0.01,
         (
             (lambda: hf.hina_adamw(formulas="best"), ValueError, "formulas must be one of"),
+            (lambda: hf.hina_adamw(betas=(0.9, 0.99, 0.999)), ValueError, "betas must be two numbers, got"),
+            (lambda: hf.hina_adamw(betas=0.9), ValueError, "betas must be two numbers, got 0.9"),
             *out_of_range(hf.hina_adamw, "learning_rate", -1.0),
         ),
         needs_params=True,

@@ -305,9 +305,11 @@ def compiles_once(row: Row, backend: str) -> None:
 @rows
 @pytest.mark.compile
 def test_it_compiles_as_one_graph_and_once(row, execution, pytestconfig):
-    if execution != "columns" and not pytestconfig.getoption("--compile-all"):
+    """With ``--compile-all`` through autograd's tracing, too, and one by one."""
+    thorough = pytestconfig.getoption("--compile-all")
+    if execution != "columns" and not thorough:
         pytest.skip("compiled with --compile-all only")
-    compiles_once(row, "eager")
+    compiles_once(row, "aot_eager" if thorough else "eager")
 
 
 @pytest.mark.compile

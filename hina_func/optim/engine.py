@@ -247,8 +247,8 @@ def _example(piece: Piece, tensors: Sequence[Tensor], fixed: Shape) -> list[Tens
 
 
 def is_long(piece: Piece) -> bool:
-    """Whether it is one row that fits no cache."""
-    return math.prod(piece.shape) > PIECE
+    """Whether it is one row of so many elements that it had better not be stored again."""
+    return math.prod(piece.shape) > 2 * PIECE
 
 
 def _in_parts(layout: Layout) -> Layout:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..checks import require_pair
 from ..core import Hyperparam
 from ..recipes import hina_adamw
 from .optimizer import Optimizer
@@ -105,8 +106,7 @@ class HinaAdamW(Optimizer):
             "wd_decay_factor": wd_decay_factor,
             "wd_min_ratio": wd_min_ratio,
         }
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(f"betas must be two numbers, got {betas!r}")
+        require_pair(betas=betas)
         self.formulas = formulas
         self.features: dict[str, Any] = {name.removeprefix("use_"): on for name, on in switches.items()}
         if use_grams and use_cautious and formulas == "published":

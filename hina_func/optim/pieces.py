@@ -85,6 +85,7 @@ class GatheredRows:
         self._column = column
         self._room = room
         self._statistics: dict[Callable[[Tensor], Tensor], Tensor] = {}
+        self.dtype = column.dtype
 
     def forget(self) -> None:
         """The parameters have changed."""

@@ -8,17 +8,16 @@ itself, the compiler would compute it again, powers and all, for every vector of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-torch.library.define("hina_func::once", "(Tensor x) -> Tensor")
-torch.library.impl("hina_func::once", "CompositeExplicitAutograd", torch.clone)
-once = torch.ops.hina_func.once.default
-"""The value of its argument, which a compiler must store where it could compute it anew at each use."""
+from .graph import has_elements, is_number, once, register_lowerings
+from .landing import land_first
 
+CONTRACTING = {"cpp.enable_floating_point_contract_flag": "fast"}
+"""Of the compiler: a product that is added to something is not rounded before."""
 
 RECOMPUTING = {"realize_reads_threshold": 16, "realize_opcount_threshold": 100}
 """Of the compiler: what is read more often or took more operations than this is stored; by default than 4 and 30."""
@@ -39,15 +38,17 @@ def compiled(
         example: arguments of the right dtypes, devices and numbers of dimensions. A dimension of 1 stays 1, and two
             dimensions of the same size stay equal; all others are free. What the compiler finds best for these sizes
             it does for all. Its cache on disk takes no notice of them: programs that differ in them alone are one.
-        recompute: compute in each pass anew what several of them need, and do not store it, which pays where tensors
-            fit no cache.
+        recompute: store no array on the way, which pays where tensors fit no cache: compute in each pass anew what
+            several of them need, and let a parameter land before it is pulled back.
     """
-    _register_lowering()
+    register_lowerings()
     graph_module = make_fx(function, tracing_mode="symbolic")(*example)
+    if recompute:
+        land_first(graph_module.graph)
     if example[0].device.type == "cpu":
         compute_rows_once(graph_module.graph)
-        graph_module.recompile()
-    with torch._inductor.config.patch(RECOMPUTING if recompute else {}):
+    graph_module.recompile()
+    with torch._inductor.config.patch(CONTRACTING | (RECOMPUTING if recompute else {})):
         program: Callable[..., Sequence[Tensor]] = torch._inductor.standalone_compile(graph_module, list(example))
     return program
 
@@ -56,23 +57,19 @@ def compute_rows_once(graph: fx.Graph) -> None:
     """Store what is one number per row, in the dtype of the elements, where elements are computed from it."""
     stored: dict[tuple[fx.Node, torch.dtype], fx.Node] = {}
     for node in list(graph.nodes):
-        value = node.meta.get("val")
-        if node.op != "call_function" or not isinstance(value, Tensor) or not _has_elements(value):
+        if node.op != "call_function" or not has_elements(node):
             continue
+        value = node.meta["val"]
         for source in node.all_input_nodes:
-            number = source.meta.get("val")
-            if not isinstance(number, Tensor) or _has_elements(number):
+            if not is_number(source):
                 continue
+            number = source.meta["val"]
             dtype = value.dtype if number.is_floating_point() and value.is_floating_point() else number.dtype
             if source.op == "placeholder" and number.dtype == dtype:
                 continue
             if (source, dtype) not in stored:
                 stored[source, dtype] = _stored(graph, source, dtype)
             node.replace_input_with(source, stored[source, dtype])
-
-
-def _has_elements(value: Tensor) -> bool:
-    return value.ndim > 1 and any(size != 1 for size in value.shape[1:])
 
 
 def _stored(graph: fx.Graph, source: fx.Node, dtype: torch.dtype) -> fx.Node:
@@ -88,14 +85,3 @@ def _stored(graph: fx.Graph, source: fx.Node, dtype: torch.dtype) -> fx.Node:
         kept = graph.call_function(once, (kept,))
     kept.meta["val"] = value
     return kept
-
-
-def _register_lowering() -> None:
-    from torch._inductor import lowering
-
-    if once not in lowering.lowerings:
-
-        @lowering.register_lowering(once, type_promotion_kind=None)
-        def store(x: Any) -> Any:
-            x.realize()
-            return x

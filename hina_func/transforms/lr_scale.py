@@ -93,8 +93,13 @@ def lora_plus_init(p: Factors) -> LoraPlusLrScaleState:
 
 def lora_plus_factors(p: Factors, s: LoraPlusLrScaleState, *, ratio: Tensor | float) -> dict[str, Tensor]:
     on_a = s.on_a[:, None]
-    one = torch.ones_like(on_a, dtype=p["lora_a"].dtype)
+    one = torch.ones_like(on_a, dtype=p.dtype)
     return {"lora_a": torch.where(on_a, ratio, one), "lora_b": torch.where(on_a, one, ratio)}
+
+
+def alike_whatever(shapes: Mapping[str, Shape]) -> Hashable:
+    """All modules are, to a formula that asks for none of their tensors."""
+    return ()
 
 
 def lora_plus_lr_scale(ratio: Hyper, extra_patterns: Any = ()) -> GradientTransformation:
@@ -129,6 +134,7 @@ def lora_plus_lr_scale(ratio: Hyper, extra_patterns: Any = ()) -> GradientTransf
         init=lora_plus_init,
         roles=LORA_ROLES,
         hypers={"ratio": ratio},
+        alike=alike_whatever,
         extra_patterns=extra_patterns,
     )
 
