@@ -106,6 +106,7 @@ class Border:
                 raise ValueError(f"grads {name!r} has shape {tuple(leaf.shape)}, its update {tuple(given[name].shape)}")
             if leaf is not None and given.get(name) is not None and leaf.device != given[name].device:
                 raise ValueError(f"grads {name!r} is on {leaf.device}, its update on {given[name].device}")
+        present = layout.present(given)
         ctx = Context(
             layout,
             None if leaves is None else layout.stack(leaves),
@@ -113,8 +114,8 @@ class Border:
             hyperparams or {},
             extra,
             frozenset(name for column in layout.columns for name in column.names if given.get(name) is None),
+            present,
         )
-        present = layout.present(given)
         new, new_state = self.link.update(layout.stack(given), state, ctx)
         if leaves is None:
             new_state = carried_over(new_state, state)

@@ -47,7 +47,8 @@ class ApplyIfFinite(Around):
         if not keys:
             return u, state
         device = state.last_finite.device
-        finite = torch.stack([(~torch.isfinite(u[key])).sum().to(device) for key in keys]).sum() == 0
+        counted = ctx.counted(u)
+        finite = torch.stack([(~torch.isfinite(counted[key])).sum().to(device) for key in keys]).sum() == 0
         count = torch.where(finite, 0, state.notfinite_count + 1)
         apply = finite | (count > self.max_consecutive_errors)
         new, inner = self.links[0][1].update(u, state.inner, ctx.enter(".inner"))
@@ -74,7 +75,7 @@ class SkipNotFinite(Around):
     def update(self, u: Columns, state: State, ctx: Context) -> tuple[Columns, State]:
         keys = [column.key for column in ctx.layout.columns]
         finite = {key: _finite_rows(u[key]) & _finite_rows(ctx.grads[key]) for key in keys}
-        seen = ctx._replace(grads={**ctx.grads, **_where(finite, ctx.grads)})
+        seen = ctx.restricted(finite)._replace(grads={**ctx.grads, **_where(finite, ctx.grads)})
         new, inner = self.links[0][1].update({**u, **_where(finite, u)}, state.inner, seen.enter(".inner"))
         rows = {**finite, **(_by_name(ctx.layout, finite) if has_foreign(self) else {})}
 
@@ -115,12 +116,11 @@ class Accumulate(Around):
             key, step = column.key, state.mini_step[column.key]
             means[key] = state.acc[key] + (u[key] - state.acc[key]) / _over(step + 1, u[key]).to(u[key].dtype)
             emits[key] = step + 1 == self.every
-            if not ctx.missing.isdisjoint(column.names):
-                here = [name not in ctx.missing for name in column.names]
-                emits[key] = emits[key] & torch.tensor(here, device=column.device)
+            if key in ctx.present:
+                emits[key] = emits[key] & ctx.present[key]
             steps[key] = torch.where(emits[key], 0, step + 1)
         ready = {key: torch.where(_over(emits[key], mean), mean, 0) for key, mean in means.items()}
-        seen = ctx._replace(grads={**ctx.grads, **ready})
+        seen = ctx.restricted(emits)._replace(grads={**ctx.grads, **ready})
         new, inner = self.links[0][1].update({**u, **ready}, state.inner, seen.enter(".inner"))
         emitted = torch.stack([emit.any() for emit in emits.values()]).any()
 
@@ -156,6 +156,7 @@ def apply_if_finite(tx: GradientTransformation, max_consecutive_errors: int) -> 
     """Skip an update that holds a NaN or an infinity, state included, as optax does.
 
     After ``max_consecutive_errors`` such updates in a row the next is let through, so that a broken run shows.
+    Parameters without a gradient do not count.
 
     Args:
         tx: the transform.

@@ -17,8 +17,9 @@ from .layout import Column, Labels, Layout, LeafSpec, is_column_key
 class Context(NamedTuple):
     """What a link sees beside the update: parameters, gradients (what masks compare with), hyperparameters, extras.
 
-    ``missing`` names the parameters without a gradient, whose rows are zero; ``path`` is the link's place in its chain,
-    by which partitions find their labels; ``factors`` are those of adapter modules that are known already, by path.
+    ``missing`` names the parameters without a gradient, whose rows are zero; ``present`` holds ``[rows]`` booleans,
+    true where a row takes part, for each column in which some may not; ``path`` is the link's place in its chain, by
+    which partitions find their labels; ``factors`` are those of adapter modules that are known already, by path.
     """
 
     layout: Layout
@@ -27,6 +28,7 @@ class Context(NamedTuple):
     hyperparams: Mapping[str, Any] = MappingProxyType({})
     extra: Mapping[str, Any] = MappingProxyType({})
     missing: frozenset[str] = frozenset()
+    present: Mapping[str, Tensor] = MappingProxyType({})
     path: str = ""
     factors: Mapping[str, Columns] = MappingProxyType({})
 
@@ -37,6 +39,16 @@ class Context(NamedTuple):
     def part(self, label: Hashable) -> Context:
         """The context of the columns that carry ``label`` here."""
         return self._replace(layout=self.layout.part(self.path, label))
+
+    def restricted(self, rows: Columns) -> Context:
+        """The context in which of these columns only the rows that are true take part."""
+        here = {key: mask & self.present[key] if key in self.present else mask for key, mask in rows.items()}
+        return self._replace(present={**self.present, **here})
+
+    def counted(self, u: Columns) -> Columns:
+        """Updates as one who looks across parameters must see them: zero in rows that take no part."""
+        rows = {key: mask.reshape(-1, *(1,) * (u[key].ndim - 1)) for key, mask in self.present.items() if key in u}
+        return {**u, **{key: torch.where(mask, u[key], 0) for key, mask in rows.items()}}
 
     def param(self, column: Column) -> Tensor:
         assert self.params is not None

@@ -468,6 +468,35 @@ def test_what_waits_in_an_accumulation_is_not_there_for_the_others():
     close([updates], [{"a": mean / mean.norm().clamp(min=1)}])
 
 
+NAN = {"b": torch.full((2, 3), torch.nan, dtype=torch.float64)}
+NO_B: dict[str, Any] = {"b": None}
+
+
+@pytest.mark.parametrize("mode", [lambda tx: tx, hf.one_by_one], ids=["columns", "one by one"])
+@pytest.mark.parametrize(
+    ("wrap", "before", "last"),
+    [
+        (lambda tx: tx, [{}], NO_B),
+        (lambda tx: tx, [NAN], NO_B),
+        (lambda tx: hf.accumulate(tx, 2), [{}, {}, {}], NO_B),
+        (hf.skip_not_finite, [{}], NAN),
+    ],
+    ids=["no gradient", "no gradient after a bad one", "half an accumulation", "a gradient that is skipped"],
+)
+@pytest.mark.parametrize(
+    "cross", [hf.clip_by_global_norm(0.5), hf.apply_if_finite(hf.identity(), 9)], ids=["a clip", "a gate"]
+)
+def test_what_takes_no_part_in_a_step_has_no_part_in_what_looks_across_parameters(cross, wrap, before, last, mode):
+    """Not even its momentum: the others get the updates that they would get alone."""
+    tx = mode(wrap(hf.chain(hf.trace(0.9), cross)))
+    grads = [{**some(20 + i), **change} for i, change in enumerate([*before, last])]
+    alone = [{name: each[name] for name in "ac"} for each in grads]
+    found = run(tx, some(1), grads)[0][-1]
+    expected = run(tx, {name: some(1)[name] for name in "ac"}, alone)[0][-1]
+    close([{name: found[name] for name in "ac"}], [expected])
+    assert all(bool(u.ne(0).any()) for u in expected.values())
+
+
 def test_schedules_inside_an_accumulation_count_real_updates():
     tx = hf.accumulate(hf.scale_by_schedule(lambda step: 1.0 + step), 2)
     ones = [{"w": torch.ones(1)}] * 6

@@ -58,6 +58,11 @@ def test_the_adapter_takes_the_functional_step(row, piece, monkeypatch):
     takes_the_functional_step(row.build(), compile=False, tolerance=1e-12)
 
 
+@pytest.mark.parametrize("cross", [hf.clip_by_global_norm(0.5), hf.apply_if_finite(hf.identity(), 9)])
+def test_momentum_without_a_gradient_has_no_part_in_what_looks_across_parameters(cross):
+    takes_the_functional_step(hf.chain(hf.trace(0.9), cross), compile=False, tolerance=1e-12)
+
+
 @torch_rows
 @pytest.mark.compile
 def test_the_compiled_adapter_takes_the_functional_step(row, pytestconfig):

@@ -204,7 +204,7 @@ def _step_of(link: Link, column: Column, shape: Shape) -> Step:
     def step(
         param: Tensor, grad: Tensor, state: State, hyperparams: Mapping[str, Any], factors: Mapping[str, Columns]
     ) -> None:
-        ctx = Context(layout, {KEY: param}, {KEY: grad}, hyperparams, {}, frozenset(), "", factors)
+        ctx = Context(layout, {KEY: param}, {KEY: grad}, hyperparams, factors=factors)
         updates, new = link.update({KEY: grad}, state, ctx)
         # What is overwritten may be part of the result: a state that moves along, an update that is a state.
         olds = tensors_of(state)

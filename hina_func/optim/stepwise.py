@@ -61,9 +61,11 @@ class Stepwise:
         u = part.stack({name: _gradient(rows.params[name], grads[name]) for name in names})
         missing = frozenset(names) - set(there)
         scales = {path: {key: f[key] for key in part.keys & f.keys()} for path, f in factors.items()}
-        updates, state = self.link.update(u, rows.state, Context(part, params, u, hyperparams, {}, missing, "", scales))
+        present = part.present(grads)
+        ctx = Context(part, params, u, hyperparams, {}, missing, present, "", scales)
+        updates, state = self.link.update(u, rows.state, ctx)
         landed = part.unstack({key: placed_like(params[key], params[key] + updates[key]) for key in part.keys})
-        rows.commit(freeze_rows(part.present(grads), state, rows.state) if missing else state)
+        rows.commit(freeze_rows(present, state, rows.state) if present else state)
         write([rows.params[name] for name in there], [landed[name] for name in there])
 
 

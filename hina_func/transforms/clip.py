@@ -93,7 +93,8 @@ class ClipByGlobalNorm(Link):
         if not columns:
             return u, state
         device = u[columns[0].key].device
-        squares = torch.stack([dot(u[c.key], u[c.key]).sum().to(device) for c in columns])
+        counted = ctx.counted(u)
+        squares = torch.stack([dot(counted[c.key], counted[c.key]).sum().to(device) for c in columns])
         size = safe_sqrt(squares.sum())
         clipped = {
             c.key: u[c.key] * shrink(size.to(c.device, c.dtype), ctx.number(self.max_norm, c, None)) for c in columns
@@ -110,6 +111,7 @@ def clip_by_global_norm(max_norm: float | Tensor | Hyperparam) -> GradientTransf
     .. math:: u'_k = \min\Big(1, c \Big/ \sqrt{\textstyle\sum_j \|u_j\|^2}\Big)\, u_k
 
     | Reads: nothing.  Keeps: nothing.
+    | Parameters without a gradient do not count.
 
     Args:
         max_norm: :math:`c \ge 0`; no schedule.
