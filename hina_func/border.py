@@ -106,6 +106,8 @@ class Border:
                 raise ValueError(f"grads {name!r} has shape {tuple(leaf.shape)}, its update {tuple(given[name].shape)}")
             if leaf is not None and given.get(name) is not None and leaf.device != given[name].device:
                 raise ValueError(f"grads {name!r} is on {leaf.device}, its update on {given[name].device}")
+        if given and all(leaf is None for leaf in given.values()):
+            return updates, state  # nobody has a gradient: no step
         present = layout.present(given)
         ctx = Context(
             layout,

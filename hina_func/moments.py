@@ -9,6 +9,9 @@ from torch import Tensor
 
 from .numerics import dot, norm, one_minus_power, over, safe_divide
 
+CANCELLED = 8
+"""A momentum shorter than this many rounding errors of the gradient has no direction."""
+
 
 def average(old: Tensor, new: Tensor, decay: Tensor | float) -> Tensor:
     r""":math:`\beta x + (1-\beta) y`."""
@@ -32,9 +35,12 @@ def torque(momentum: Tensor, gradient: Tensor, alignment: Tensor, decay: Tensor 
 
     .. math:: S = \cos(m, g), \quad s' = \gamma s + (1-\gamma) S, \quad d = (1 + s')/2
 
-    with :math:`S = 0` where either is zero. ``alignment`` is one number per row.
+    with :math:`S = 0` where either is zero. So is a momentum within 8 rounding errors of the gradient: where gradients
+    have cancelled, its direction is that of their rounding. ``alignment`` is one number per row.
     """
-    cosine = safe_divide(dot(momentum, gradient), norm(momentum) * norm(gradient)).clamp(-1, 1)
+    size, scale = norm(momentum), norm(gradient)
+    cosine = safe_divide(dot(momentum, gradient), size * scale).clamp(-1, 1)
+    cosine = torch.where(size <= CANCELLED * torch.finfo(cosine.dtype).eps * scale, 0, cosine)
     smoothed = average(over(alignment, cosine), cosine, decay)
     return Torque((1 + smoothed) / 2, smoothed.reshape(alignment.shape))
 

@@ -139,6 +139,13 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum()
 
 
+def cosine(momentum: Tensor, gradient: Tensor) -> Tensor:
+    """0 where one of them is zero, which a momentum is within 8 rounding errors of the gradient."""
+    if norm(momentum) <= 8 * torch.finfo(momentum.dtype).eps * norm(gradient) or norm(gradient) == 0:
+        return torch.zeros((), dtype=momentum.dtype)
+    return dot(momentum, gradient) / (norm(momentum) * norm(gradient))
+
+
 def effective_w1(p: Tree) -> Tensor:
     """The first Kronecker factor of a LoKr module given by role."""
     return p["lokr_w1"] if "lokr_w1" in p else p["lokr_w1_a"] @ p["lokr_w1_b"]

@@ -497,6 +497,15 @@ def test_what_takes_no_part_in_a_step_has_no_part_in_what_looks_across_parameter
     assert all(bool(u.ne(0).any()) for u in expected.values())
 
 
+def test_a_step_without_any_gradient_is_none():
+    """Neither for what each parameter counts nor for what counts steps of them all, as a gate does its errors."""
+    tx = hf.chain(hf.scale_by_adam(), hf.apply_if_finite(hf.identity(), 1))
+    _, state = tx.update({**some(2), **NAN}, tx.init(some(1)), some(1))
+    nothing, after = tx.update(dict.fromkeys(SMALL), state, some(1))
+    assert nothing == dict.fromkeys(SMALL)
+    assert after is state
+
+
 def test_schedules_inside_an_accumulation_count_real_updates():
     tx = hf.accumulate(hf.scale_by_schedule(lambda step: 1.0 + step), 2)
     ones = [{"w": torch.ones(1)}] * 6

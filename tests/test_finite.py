@@ -28,9 +28,11 @@ def poisoned(x: Tensor, bad: float = math.nan) -> Tensor:
 
 
 def inner() -> hf.GradientTransformation:
-    """Moments, a schedule and an anchor; the global norm makes every parameter see the others."""
+    """Moments, a schedule and an anchor; the global norms make every parameter see the others."""
     rate = hf.scale_by_learning_rate(hf.linear_schedule(0.1, 0.2, 3))
-    return hf.chain(hf.clip_by_global_norm(1.0), hf.scale_by_adam(), rate, hf.spd_penalty(0.1))
+    return hf.chain(
+        hf.clip_by_global_norm(1.0), hf.scale_by_adam(), hf.clip_by_global_norm(1.5), rate, hf.spd_penalty(0.1)
+    )
 
 
 def named(state: Any) -> dict[tuple[str, str, str], Tensor]:
@@ -96,6 +98,17 @@ def test_a_gradient_that_is_not_finite_counts_as_missing(history, where, bad):
         same(updates, {**{name: torch.zeros_like(g) for name, g in grads.items()}, **expected})
         same(named(state), named(expected_state))
         moved = hf.apply_updates(moved, updates)
+
+
+def test_a_transformation_written_elsewhere_sees_zeros_where_a_gradient_is_skipped():
+    gate = hf.skip_not_finite(
+        hf.stateless(lambda u, _: {name: x / sum(y.sum() for y in u.values()) for name, x in u.items()})
+    )
+    params = {"a": torch.ones(2), "b": torch.ones(2)}
+    updates, _ = gate.update(
+        {"a": torch.tensor([1.0, 3.0]), "b": torch.tensor([1.0, math.nan])}, gate.init(params), params
+    )
+    same(updates, {"a": torch.tensor([0.25, 0.75]), "b": torch.zeros(2)})
 
 
 @law(history=histories(min_steps=4), where=st.sets(st.sampled_from("bvw")))

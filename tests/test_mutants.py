@@ -315,7 +315,7 @@ MUTANTS: dict[str, dict[Law, list[str | tuple[str, str, str]]]] = {
     },
     "skip_not_finite": {
         test_finite.test_a_gradient_that_is_not_finite_counts_as_missing: [
-            "A gate lets what is not finite in",
+            "A gate lets the momentum of what it skips count in a norm",
             "A gate lets what is not finite out",
             "A gate lets the state of what it skips go on",
             "A gate stops NaN and lets infinities pass",

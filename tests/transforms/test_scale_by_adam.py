@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import torch
-from laws import close, dot, law, norm, number, once, run, same, walk, weighted, weights
+from laws import close, cosine, law, norm, number, once, run, same, walk, weighted, weights
 from strategies import (
     entries,
     histories,
@@ -147,9 +147,7 @@ def test_alignment_is_the_smoothed_cosine_of_a_gradient_with_the_momentum_before
     for name in history[0]:
         cosines = [number(0)]
         for state, g in zip(states, history[1:], strict=False):
-            m = state["mu"][name]
-            size = norm(m) * norm(g[name])
-            cosines.append(dot(m, g[name]) / size if size > 0 else torch.zeros_like(size))
+            cosines.append(cosine(state["mu"][name], g[name]))
         expected = weighted(cosines, decay)
         close(states[-1]["alignment"][name], expected, scale=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import torch
-from laws import close, dot, law, norm, number, once, run, same, walk, weighted
+from laws import close, cosine, law, norm, number, once, run, same, walk, weighted
 from strategies import histories, like, mapped, nonzero, powers_of_two, rates, several, tensors, trees, upto
 
 import hina_func as hf
@@ -130,7 +130,7 @@ def test_torque_compares_the_momentum_with_the_normalised_gradient(history, b1, 
         for t in range(1, len(history)):
             m = damped[t - 1]["mu"][name]
             n = (plain[t]["mu"][name] - b1 * plain[t - 1]["mu"][name]) / (1 - b1)
-            cosines.append(dot(m, n) / (norm(m) * norm(n)) if norm(m) > 0 else number(0))
+            cosines.append(cosine(m, n))
             entering = damped[t]["mu"][name] - b1 * m
             damping = (1 + damped[t]["alignment"][name]) / 2
             close(entering, (1 - b1) * (damping + eps) * n, scale=norm(m) + norm(n))

@@ -228,7 +228,7 @@ CORPUS = (
     Mutant(
         "Torque divides by one of two norms",
         "moments.torque",
-        ("norm(momentum) * norm(gradient)", "norm(momentum)"),
+        ("size * scale", "size"),
         ("momentum with torque",),
     ),
     Mutant(
@@ -240,7 +240,7 @@ CORPUS = (
     Mutant(
         "Torque adds one to the norms",
         "moments.torque",
-        ("norm(momentum) * norm(gradient)", "(norm(momentum) * norm(gradient) + 1)"),
+        ("size * scale", "(size * scale + 1)"),
         ("momentum with torque",),
     ),
 )

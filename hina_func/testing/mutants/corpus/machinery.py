@@ -123,9 +123,9 @@ CORPUS = (
     ),
     Mutant("A gate lets what is not finite out", SKIP, ("{**u, **_where(finite, new)}", "new"), ("skip_not_finite",)),
     Mutant(
-        "A gate lets what is not finite in",
+        "A gate lets the momentum of what it skips count in a norm",
         SKIP,
-        ("{**u, **_where(finite, u)}", "u"),
+        ("ctx.restricted(finite)", "ctx"),
         ("skip_not_finite around a norm",),
     ),
     Mutant(

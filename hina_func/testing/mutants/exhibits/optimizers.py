@@ -55,7 +55,7 @@ OPTIMIZERS: Mapping[str, Exhibit] = {
         (laws.not_finite_is_absence(),),
     ),
     "skip_not_finite around a norm": Exhibit(
-        lambda: hf.skip_not_finite(hf.chain(hf.clip_by_global_norm(1.0), hf.trace(0.5))),
+        lambda: hf.skip_not_finite(hf.chain(hf.trace(0.5), hf.clip_by_global_norm(1.0))),
         (laws.not_finite_is_absence(),),
     ),
     "apply_if_finite": Exhibit(
