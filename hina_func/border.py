@@ -128,11 +128,14 @@ class Border:
 
     def _layout_for(self, given: dict[str, Tensor | None], params: dict[str, Tensor] | None, state: State) -> Layout:
         there = {name: leaf for name, leaf in given.items() if leaf is not None}
+        stray = [] if params is None else [name for name in given if name not in params]
+        if stray:
+            raise ValueError(f"updates {stray} have no counterpart: they are not among params")
         for name, leaf in there.items():
-            if params is not None and (name not in params or params[name].shape != leaf.shape):
-                what = f"has shape {tuple(params[name].shape)}" if name in params else "is not among params"
+            if params is not None and params[name].shape != leaf.shape:
                 raise ValueError(
-                    f"update {name!r} of shape {tuple(leaf.shape)} has no counterpart: the parameter {what}"
+                    f"update {name!r} of shape {tuple(leaf.shape)} has no counterpart: "
+                    f"the parameter has shape {tuple(params[name].shape)}"
                 )
             if params is not None and params[name].device != leaf.device:
                 raise ValueError(f"update {name!r} is on {leaf.device}, its parameter on {params[name].device}")

@@ -14,7 +14,7 @@ from .core import Columns, GradientTransformation, State
 from .layout import Layout
 from .link import Context
 from .links import Around, as_chain, composed, has_foreign
-from .numerics import any_nonzero
+from .numerics import any_nonzero, rowwise
 from .state import Entry, map_state
 
 
@@ -80,7 +80,7 @@ class SkipNotFinite(Around):
         rows = {**finite, **(_by_name(ctx.layout, finite) if has_foreign(self) else {})}
 
         def pick(entry: Entry, fresh: Tensor, old: Tensor) -> Tensor:
-            return torch.where(_over(rows[entry.key], fresh), fresh, old) if entry.key in rows else fresh
+            return torch.where(rowwise(rows[entry.key], fresh), fresh, old) if entry.key in rows else fresh
 
         skipped = {key: state.total_notfinite[key] + ~finite[key] for key in keys}
         return {**u, **_where(finite, new)}, SkipNotFiniteState(skipped, map_state(pick, inner, state.inner))
@@ -114,27 +114,22 @@ class Accumulate(Around):
         means, emits, steps = {}, {}, {}
         for column in ctx.layout.columns:
             key, step = column.key, state.mini_step[column.key]
-            means[key] = state.acc[key] + (u[key] - state.acc[key]) / _over(step + 1, u[key]).to(u[key].dtype)
+            means[key] = state.acc[key] + (u[key] - state.acc[key]) / rowwise(step + 1, u[key]).to(u[key].dtype)
             emits[key] = step + 1 == self.every
             if key in ctx.present:
                 emits[key] = emits[key] & ctx.present[key]
             steps[key] = torch.where(emits[key], 0, step + 1)
-        ready = {key: torch.where(_over(emits[key], mean), mean, 0) for key, mean in means.items()}
+        ready = {key: torch.where(rowwise(emits[key], mean), mean, 0) for key, mean in means.items()}
         seen = ctx.restricted(emits)._replace(grads={**ctx.grads, **ready})
         new, inner = self.links[0][1].update({**u, **ready}, state.inner, seen.enter(".inner"))
         emitted = torch.stack([emit.any() for emit in emits.values()]).any()
 
         def pick(entry: Entry, fresh: Tensor, old: Tensor) -> Tensor:
-            return torch.where(_over(emits.get(entry.key, emitted), fresh), fresh, old)
+            return torch.where(rowwise(emits.get(entry.key, emitted), fresh), fresh, old)
 
-        kept = {key: torch.where(_over(emits[key], new[key]), new[key], 0) for key in means}
-        acc = {key: torch.where(_over(emits[key], mean), 0, mean) for key, mean in means.items()}
+        kept = {key: torch.where(rowwise(emits[key], new[key]), new[key], 0) for key in means}
+        acc = {key: torch.where(rowwise(emits[key], mean), 0, mean) for key, mean in means.items()}
         return {**u, **kept}, AccumulateState(steps, acc, map_state(pick, inner, state.inner))
-
-
-def _over(rows: Tensor, like: Tensor) -> Tensor:
-    """A mask or counter per row (or for all rows) against ``like``."""
-    return rows if rows.ndim == 0 else rows.reshape(-1, *(1,) * (like.ndim - 1))
 
 
 def _finite_rows(x: Tensor) -> Tensor:
@@ -149,7 +144,7 @@ def _by_name(layout: Layout, rows: Columns) -> dict[str, Tensor]:
 
 def _where(rows: Columns, columns: Columns) -> Columns:
     """The columns, zero but in these rows."""
-    return {key: torch.where(_over(mask, columns[key]), columns[key], 0) for key, mask in rows.items()}
+    return {key: torch.where(rowwise(mask, columns[key]), columns[key], 0) for key, mask in rows.items()}
 
 
 def apply_if_finite(tx: GradientTransformation, max_consecutive_errors: int) -> GradientTransformation:

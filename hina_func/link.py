@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .core import Columns, Hyper, Hyperparam, State
 from .layout import Column, Labels, Layout, LeafSpec, is_column_key
+from .numerics import rowwise
 
 
 class Context(NamedTuple):
@@ -47,8 +48,8 @@ class Context(NamedTuple):
 
     def counted(self, u: Columns) -> Columns:
         """Updates as one who looks across parameters must see them: zero in rows that take no part."""
-        rows = {key: mask.reshape(-1, *(1,) * (u[key].ndim - 1)) for key, mask in self.present.items() if key in u}
-        return {**u, **{key: torch.where(mask, u[key], 0) for key, mask in rows.items()}}
+        rows = {key: mask for key, mask in self.present.items() if key in u}
+        return {**u, **{key: torch.where(rowwise(mask, u[key]), u[key], 0) for key, mask in rows.items()}}
 
     def param(self, column: Column) -> Tensor:
         assert self.params is not None

@@ -19,7 +19,16 @@ def over(per_row: Tensor, like: Tensor) -> Tensor:
     >>> over(torch.tensor([1, 2]), torch.zeros(2, 3, 4)).shape
     torch.Size([2, 1, 1])
     """
-    return per_row.to(like.dtype).reshape(-1, *(1,) * (like.ndim - 1))
+    return rowwise(per_row.to(like.dtype), like)
+
+
+def rowwise(per_row: Tensor, like: Tensor) -> Tensor:
+    """A mask or a count per row, or one for all rows, shaped to broadcast against ``like``.
+
+    >>> rowwise(torch.tensor([True, False]), torch.zeros(2, 3)).shape
+    torch.Size([2, 1])
+    """
+    return per_row if per_row.ndim == 0 else per_row.reshape(-1, *(1,) * (like.ndim - 1))
 
 
 def inner_dims(x: Tensor) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .core import State
 from .layout import is_column_key, key_names
+from .numerics import rowwise
 from .tree import children
 
 
@@ -146,7 +147,7 @@ def freeze_rows(present: Mapping[str, Tensor], new: State, old: State) -> State:
         mask = present.get(entry.key)
         if mask is None or fresh is kept:
             return fresh
-        return torch.where(mask.reshape(-1, *(1,) * (fresh.ndim - 1)), fresh, kept)
+        return torch.where(rowwise(mask, fresh), fresh, kept)
 
     return map_state(pick, new, old)
 

@@ -169,6 +169,13 @@ MUTANTS: dict[str, dict[Law, list[str | tuple[str, str, str]]]] = {
             "Torque takes in more of a gradient that points against the momentum",
             "AdaTAM forgets eps in its damping",
         ],
+        test_scale_by_adam.test_adatam_divides_by_the_root_of_its_mean_square_and_eps: [
+            (
+                "transforms.scale_by_adam.adatam_leaf",
+                "safe_sqrt(debiased(nu, b2, count)) + eps",
+                "safe_sqrt(debiased(nu, b2, count)) - eps",
+            )
+        ],
         test_scale_by_adam.test_adatam_without_eps_does_not_see_the_scale_of_the_gradients: [
             "Torque adds one to the norms"
         ],

@@ -175,6 +175,20 @@ def test_adatam_damps_the_incoming_gradient_and_never_the_momentum(history, b1, 
             close(entering, (1 - b1) * (damping + eps) * x, scale=norm(before["mu"][name]))
 
 
+@law(history=histories(), betas=betas, eps=positive)
+def test_adatam_divides_by_the_root_of_its_mean_square_and_eps(history, betas, eps):
+    b1, b2 = betas
+    for t, (u, state) in enumerate(walk(hf.scale_by_adatam(b1, b2, eps), history), 1):
+        for name, x in u.items():
+            mu, nu = state["mu"][name] / (1 - b1**t), state["nu"][name] / (1 - b2**t)
+            close(x, mu / (nu.sqrt() + eps), scale=norm(mu) / eps)
+
+
+def test_adatam_has_the_numbers_of_adam_and_forgets_alignments_as_it_forgets_gradients():
+    tiny = [{"w": 1e-8 * torch.tensor([3.0, x], dtype=torch.float64)} for x in (1.0, -2.0, 0.5)]
+    same(run(hf.scale_by_adatam(), tiny), run(hf.scale_by_adatam(0.9, 0.999, eps=1e-8, decay=0.9), tiny))
+
+
 @law(history=histories(nonzero), c=powers_of_two)
 def test_adatam_without_eps_does_not_see_the_scale_of_the_gradients(history, c):
     tx = hf.scale_by_adatam(eps=0.0)

@@ -65,6 +65,11 @@ def test_torque_aware_momentum_that_never_learns_an_alignment_is_half_of_momentu
     same(run(hf.trace_tam(b1, decay=1.0, eps=0.0), history), half)
 
 
+def test_torque_aware_momentum_has_the_papers_numbers():
+    history = [{"w": torch.tensor([3.0, x], dtype=torch.float64)} for x in (1.0, -2.0, 0.5)]
+    same(run(hf.trace_tam(), history), run(hf.trace_tam(0.9, decay=0.9, eps=1e-8), history))
+
+
 @law(history=histories(), c=powers_of_two)
 def test_torque_aware_momentum_follows_the_scale_of_the_gradients(history, c):
     tx = hf.trace_tam(eps=0.0)

@@ -27,13 +27,13 @@ CORPUS = (
     Mutant(
         "The state of a parameter without a gradient goes on",
         "state.freeze_rows",
-        ("torch.where(mask.reshape(-1, *(1,) * (fresh.ndim - 1)), fresh, kept)", "fresh"),
+        ("torch.where(rowwise(mask, fresh), fresh, kept)", "fresh"),
         ("momentum", "schedule"),
     ),
     Mutant(
         "The state of everybody stands still when one gradient is missing",
         "state.freeze_rows",
-        ("torch.where(mask.reshape(-1, *(1,) * (fresh.ndim - 1)), fresh, kept)", "kept"),
+        ("torch.where(rowwise(mask, fresh), fresh, kept)", "kept"),
         ("momentum",),
     ),
     Mutant(
