@@ -13,6 +13,7 @@ from torch import Tensor
 
 import hina_func as hf
 from hina_func.border import link_of
+from hina_func.layout import Column
 from hina_func.links import as_whole
 from hina_func.optim import engine, pieces
 from hina_func.optim.fused import as_adamw
@@ -221,3 +222,14 @@ def test_a_step_of_tensors_that_fit_no_cache_borrows_next_to_nothing():
     optimizer.step()
     peak, _ = borrowed(optimizer.step, "cpu")
     assert peak < min(map(math.prod, (LONG["weight"], LONG["lora_B.weight"]))) / 100
+
+
+@pytest.mark.parametrize("fixed", [(), (16,), (61,), (63,), (250,), (2000,), (16384,)], ids=str)
+def test_the_compiler_is_shown_short_rows_of_sizes_that_have_nothing_in_common(fixed):
+    column = Column("k", ("a", "b"), "lora_b", (7, *fixed), torch.float32, torch.device("cpu"), ())
+    piece = pieces.Piece(column, slice(0, 2), (7, *fixed), [0, 1], [torch.empty(7, *fixed)] * 2, {})
+    example, _ = engine._example(piece, [torch.empty(2, 7, *fixed), torch.empty(3)], fixed)
+    rows, first, *rest = example.shape
+    assert rest == list(fixed)
+    assert len({rows, first, *fixed, 1}) == 3 + len(fixed)
+    assert first == 3 or first * math.prod(fixed) < 4096

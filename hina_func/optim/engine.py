@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -26,7 +27,7 @@ from .program import compiled
 from .rows import Rows
 
 LENGTH = 4001
-"""The length of a row in examples. From 4096 on the compiler adds up in another way, half as fast."""
+"""About how many elements a row has in examples. From 4096 on the compiler adds up in another way, half as fast."""
 
 Step = Callable[[Tensor, Tensor, State, Mapping[str, Any], Mapping[str, Columns]], None]
 """Parameters and gradients of some rows, their state, hyperparameters, factors by path: updates the first and third."""
@@ -228,12 +229,11 @@ def _example(piece: Piece, tensors: Sequence[Tensor], fixed: Shape) -> list[Tens
 
     Sizes that have nothing to do with each other differ; what is 1 or ``fixed`` stays.
     """
-    free = (size for size in (61, 263, 11, 13, 17, 19, 23, 29) if size not in fixed)
+    free = (size for size in (61, 11, 13, 17, 19, 23, 29) if size not in fixed)
     rows = 1 if is_long(piece) else next(free)
-    shape = [next(free) for _ in piece.shape]
-    if len(shape) == 1:
-        shape = [LENGTH]
-    shape[1:] = fixed or shape[1:]
+    inner = list(fixed) or [next(free) for _ in piece.shape[1:]]
+    first = next(size for size in count(max(3, LENGTH // math.prod(inner))) if size not in (rows, *inner))
+    shape = [first, *inner][: len(piece.shape)]
     shape = [1 if size == 1 else other for size, other in zip(piece.shape, shape, strict=True)]
 
     def like(x: Tensor) -> Tensor:
