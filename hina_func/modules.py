@@ -24,6 +24,10 @@ class Gathered(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
+    @property
+    def height(self) -> int:
+        """How many rows are well brought together at a time."""
+
     def __getitem__(self, rows: slice) -> Tensor: ...
 
     def each(self, statistic: Callable[[Tensor], Tensor]) -> Tensor: ...
@@ -43,21 +47,29 @@ class Factors(Mapping[str, Tensor]):
 
     def __getitem__(self, role: str) -> Tensor:
         if role not in self._found:
-            self._found[role] = joined([self._params[at.key][at.start : at.stop] for at in self._places(role)])
+            places = [table.places[role] for table in self._tables]
+            self._found[role] = joined([self._params[at.key][at.start : at.stop] for at in places])
         return self._found[role]
 
-    def each(self, role: str, statistic: Callable[[Tensor], Tensor]) -> Tensor:
-        """``statistic(self[role])``, for one that looks at each row alone: whole columns may compute it at once."""
-        return joined([self._each(at, statistic) for at in self._places(role)])
+    def each(self, statistic: Callable[..., Tensor], *roles: str) -> Tensor:
+        """``statistic(*(self[role] for role in roles))``, for one that looks at each module alone.
 
-    def _each(self, at: Place, statistic: Callable[[Tensor], Tensor]) -> Tensor:
-        column = self._params[at.key]
-        if isinstance(column, Tensor):
-            return statistic(column[at.start : at.stop])
-        return column.each(statistic)[at.start : at.stop]
+        It is computed of some modules at a time, where they are nowhere side by side.
+        """
+        return joined([self._each(statistic, [table.places[role] for role in roles]) for table in self._tables])
 
-    def _places(self, role: str) -> list[Place]:
-        return [table.places[role] for table in self._tables]
+    def _each(self, statistic: Callable[..., Tensor], places: Sequence[Place]) -> Tensor:
+        columns = {at: self._params[at.key] for at in places}
+        gathered = [column for column in columns.values() if not isinstance(column, Tensor)]
+        if len(gathered) == len(places) == 1:
+            return gathered[0].each(statistic)[places[0].start : places[0].stop]
+        modules = places[0].stop - places[0].start
+        height = min([modules, *(column.height for column in gathered)])
+        parts = []
+        for i in range(0, modules, height):
+            rows = (slice(at.start + i, min(at.start + i + height, at.stop)) for at in places)
+            parts.append(statistic(*(columns[at][some] for at, some in zip(places, rows, strict=True))))
+        return joined(parts)
 
     def __contains__(self, role: object) -> bool:
         return role in self._tables[0].places

@@ -17,7 +17,7 @@ from .link import Context
 from .links import Stateless
 from .modules import scaled
 from .numerics import norm
-from .transforms.lr_scale import lora_row_norms, row_gram
+from .transforms.lr_scale import lora_row_norms
 
 CLASSES = {
     "lokr_w1": "lokr_w1",
@@ -167,6 +167,6 @@ def guessed_norm(a: Tensor, b: Tensor) -> Tensor:
 def row_norms(x: Tensor, y: Tensor) -> Tensor:
     """Norms of the rows of ``x y``, which is formed only where that is less work."""
     if x.shape[2] < y.shape[2]:
-        return lora_row_norms(row_gram(y), x)
+        return lora_row_norms(y, x)
     rows: Tensor = torch.linalg.vector_norm(x @ y, dim=2)
     return rows

@@ -565,8 +565,8 @@ MUTANTS: dict[str, dict[Law, list[str | tuple[str, str, str]]]] = {
             "LoKr takes a square for a norm",
             (
                 "transforms.lr_scale.side_norm",
-                "p['lokr_t2'], p.each(a, row_gram), p.each(b, row_gram)",
-                "p['lokr_t2'], p.each(b, row_gram), p.each(a, row_gram)",
+                "'lokr_t2', a, b",
+                "'lokr_t2', b, a",
             ),
             "LoKr adds its norm to the damping",
         ],
@@ -574,7 +574,7 @@ MUTANTS: dict[str, dict[Law, list[str | tuple[str, str, str]]]] = {
             "LoKr multiplies norms of factors"
         ],
         test_lr_scale.test_the_norm_of_a_tucker_product_is_that_of_the_formed_product: [
-            ("transforms.lr_scale.tucker_norm", "@ rows_of_b[:, None]", "@ rows_of_b[:, None].abs()"),
+            ("transforms.lr_scale.tucker_norm", "@ row_gram(b)[:, None]", "@ row_gram(b)[:, None].abs()"),
             ("transforms.lr_scale.tucker_norm", "n i j ... -> n (...) i j", "n i j ... -> n (...) j i"),
         ],
         test_lr_scale.test_the_norms_of_factored_sides_are_those_of_the_formed_products: [

@@ -8,7 +8,7 @@ the factors of their learning rates, is computed before, some modules at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from ..core import Columns, State
-from ..layout import Column, Layout, Place, Table
+from ..layout import Column, Layout
 from ..link import Context, Link
 from ..links import Around, Partition
 from ..state import map_state, tensors_of
 from .numbers import Numbers, Slot, unpacked
-from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut, rows_per_piece
+from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut
 from .program import compiled
 from .rows import Rows
 
@@ -86,7 +86,7 @@ class Engine:
         self.room = Room()
         self.compiled = compiled
         ruled = any(isinstance(inner, ScalesModules) for _, inner in link.places())
-        self.adapters = _in_parts(rows.layout) if ruled else Layout((), ())
+        self.adapters = _adapters(rows.layout) if ruled else Layout((), ())
         self.rules = module_rules(link, self.adapters)
         self.gathered = {c.key: GatheredRows(rows, c, self.room) for c in self.adapters.columns}
         self.pieces: list[Piece] = []
@@ -251,19 +251,6 @@ def is_long(piece: Piece) -> bool:
     return math.prod(piece.shape) > 2 * PIECE
 
 
-def _in_parts(layout: Layout) -> Layout:
-    """The columns and tables of adapters; no table has more modules than are well brought together at a time."""
-    columns = {column.key: column for column in layout.columns if column.kind != "regular"}
-    tables = tuple(part for table in layout.tables for part in _parts(table, columns))
-    return Layout(tuple(columns.values()), tables)
-
-
-def _parts(table: Table, columns: Mapping[str, Column]) -> Iterator[Table]:
-    places = table.places
-    modules = next(place.stop - place.start for place in places.values())
-    height = min(rows_per_piece(columns[place.key].shape) for place in places.values())
-    height *= 1 if height == 1 else 4
-    for start in range(0, modules, height):
-        stop = min(start + height, modules)
-        parts = {role: Place(at.key, at.start + start, at.start + stop) for role, at in places.items()}
-        yield Table(table.kind, parts)
+def _adapters(layout: Layout) -> Layout:
+    """The columns and tables of adapters."""
+    return Layout(tuple(column for column in layout.columns if column.kind != "regular"), layout.tables)

@@ -86,6 +86,7 @@ class GatheredRows:
         self._room = room
         self._statistics: dict[Callable[[Tensor], Tensor], Tensor] = {}
         self.dtype = column.dtype
+        self.height = rows_per_piece(column.shape)
 
     def forget(self) -> None:
         """The parameters have changed."""
@@ -105,8 +106,7 @@ class GatheredRows:
     def each(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
         """Of all rows, piece by piece."""
         if statistic not in self._statistics:
-            height = rows_per_piece(self._column.shape)
-            parts = [statistic(self[at : at + height]) for at in range(0, len(self._params), height)]
+            parts = [statistic(self[at : at + self.height]) for at in range(0, len(self._params), self.height)]
             self._statistics[statistic] = torch.cat(parts)
         return self._statistics[statistic]
 

@@ -33,15 +33,15 @@ def column_gram(x: Tensor) -> Tensor:
     return x.mT @ x
 
 
-def lora_row_norms(gram_of_a: Tensor, b: Tensor) -> Tensor:
+def lora_row_norms(a: Tensor, b: Tensor) -> Tensor:
     """Norms of the rows of ``b a``, ``[modules, out]``, through the rank x rank Gram matrix of ``a``."""
     b = rearrange(b, "n o r ... -> n o (r ...)")
-    squares = ((b @ gram_of_a) * b).sum(dim=2)
+    squares = ((b @ row_gram(a)) * b).sum(dim=2)
     return safe_sqrt(squares.clamp_min(0))
 
 
 def lora_factors(p: Factors, s: EmptyState, *, eta: Tensor | float) -> dict[str, Tensor]:
-    rows = 1 / (lora_row_norms(p.each("lora_a", row_gram), p["lora_b"]) + eta**-2).sqrt()
+    rows = 1 / (p.each(lora_row_norms, "lora_a", "lora_b") + eta**-2).sqrt()
     return {"lora_a": rows.mean(1, keepdim=True), "lora_b": rows}
 
 
@@ -154,20 +154,20 @@ def product_norm(columns_of_a: Tensor, rows_of_b: Tensor) -> Tensor:
     return norm_from_square(columns_of_a * rows_of_b)
 
 
-def tucker_norm(t: Tensor, rows_of_a: Tensor, rows_of_b: Tensor) -> Tensor:
+def tucker_norm(t: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Norm of ``sum_ij t[i, j, ...] a[i, p] b[j, q]`` without forming it, from the Gram matrices of ``a`` and ``b``."""
     t = rearrange(t, "n i j ... -> n (...) i j")
-    return norm_from_square((rows_of_a[:, None] @ t @ rows_of_b[:, None]) * t)
+    return norm_from_square((row_gram(a)[:, None] @ t @ row_gram(b)[:, None]) * t)
 
 
 def side_norm(p: Factors, side: str) -> Tensor:
     """Norm of ``lokr_w1`` or ``lokr_w2``, from whatever factors a module has of it."""
     if side in p:
-        return p.each(side, matrix_norm)
+        return p.each(matrix_norm, side)
     a, b = f"{side}_a", f"{side}_b"
     if side == "lokr_w2" and "lokr_t2" in p:
-        return tucker_norm(p["lokr_t2"], p.each(a, row_gram), p.each(b, row_gram))
-    return product_norm(p.each(a, column_gram), p.each(b, row_gram))
+        return p.each(tucker_norm, "lokr_t2", a, b)
+    return product_norm(p.each(column_gram, a), p.each(row_gram, b))
 
 
 def lokr_norm(p: Factors) -> Tensor:

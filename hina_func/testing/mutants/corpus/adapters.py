@@ -29,10 +29,10 @@ def norms_multiplied(columns_of_a: Tensor, rows_of_b: Tensor) -> Tensor:
     return _size(columns_of_a) * _size(rows_of_b)
 
 
-def partner_of_another(self: Any, role: str, statistic: Any) -> Tensor:
+def partner_of_another(self: Any, statistic: Any, *roles: str) -> Tensor:
     """The factors of a module are taken with those of the next."""
-    found: Tensor = statistic(self[role])
-    return found.roll(1, 0) if role in ("lora_a", "lokr_w1") else found
+    found: Tensor = statistic(*(self[role].roll(int(role in ("lora_a", "lokr_w1")), 0) for role in roles))
+    return found
 
 
 CORPUS = (
@@ -64,7 +64,7 @@ CORPUS = (
     Mutant(
         "ALLoRA learns faster the larger the row",
         LR + "lora_factors",
-        ("1 / (lora_row_norms", "(lora_row_norms"),
+        ("1 / (p.each", "(p.each"),
         ("allora",),
     ),
     Mutant("ALLoRA takes eta for its square", LR + "lora_factors", ("eta ** (-2)", "eta ** (-1)"), ("allora",)),

@@ -92,7 +92,7 @@ CORPUS = (
         "Accumulating sums and does not average",
         GATHER,
         (
-            "state.acc[key] + (u[key] - state.acc[key]) / _over(step + 1, u[key]).to(u[key].dtype)",
+            "state.acc[key] + (u[key] - state.acc[key]) / rowwise(step + 1, u[key]).to(u[key].dtype)",
             "state.acc[key] + u[key]",
         ),
         ("accumulate",),
@@ -106,19 +106,19 @@ CORPUS = (
     Mutant(
         "Accumulating moves at every gradient",
         GATHER,
-        ("torch.where(_over(emits[key], new[key]), new[key], 0)", "new[key]"),
+        ("torch.where(rowwise(emits[key], new[key]), new[key], 0)", "new[key]"),
         ("accumulate",),
     ),
     Mutant(
         "Accumulating lets the momentum go on in between",
         GATHER,
-        ("torch.where(_over(emits.get(entry.key, emitted), fresh), fresh, old)", "fresh"),
+        ("torch.where(rowwise(emits.get(entry.key, emitted), fresh), fresh, old)", "fresh"),
         ("accumulate",),
     ),
     Mutant(
         "Accumulating keeps the last gradient",
         GATHER,
-        ("state.acc[key] + (u[key] - state.acc[key]) / _over(step + 1, u[key]).to(u[key].dtype)", "u[key]"),
+        ("state.acc[key] + (u[key] - state.acc[key]) / rowwise(step + 1, u[key]).to(u[key].dtype)", "u[key]"),
         ("accumulate",),
     ),
     Mutant("A gate lets what is not finite out", SKIP, ("{**u, **_where(finite, new)}", "new"), ("skip_not_finite",)),
