@@ -22,7 +22,7 @@ TOLERANCE = {
     ("torch", torch.float32): 1e-5,
     ("peer", torch.float32): 1e-4,
 }
-"""Allowed difference, in units of the distance that the reference moved."""
+"""Allowed difference beside the rounding of the reference, in units of the distance that the reference moved."""
 
 Values = dict[str, Tensor]
 
@@ -37,6 +37,7 @@ def check(contender: Contender, work: Workload, device: str) -> dict[str, Any]:
         _walk(contender, work.draw(0, device=device), _gradients(work, torch.float32, device))
         return {"to": "moves"}
     result: dict[str, Any] = {"to": contender.equals}
+    exact: Values | None = None
     for dtype in (dtype for family, dtype in TOLERANCE if family == contender.family):
         start, grads = work.draw(0, dtype, device), _gradients(work, dtype, device)
         landed, optimizer = _walk(contender, start, grads)
@@ -44,8 +45,12 @@ def check(contender: Contender, work: Workload, device: str) -> dict[str, Any]:
             wanted = _one_by_one(optimizer.tx, start, grads)
         else:
             wanted, _ = _walk(LOOP, start, grads)
-        what = f"{contender.label}, {contender.equals}, {dtype}"
-        error = assert_equal(what, start, landed, wanted, TOLERANCE[contender.family, dtype])
+        allowed = TOLERANCE[contender.family, dtype]
+        if exact is None:
+            exact = wanted
+        else:  # a sum in which gradients cancel is no better known than this
+            allowed += max(_difference(wanted[name], exact[name], start[name]) for name in start)
+        error = assert_equal(f"{contender.label}, {contender.equals}, {dtype}", start, landed, wanted, allowed)
         result[str(dtype).removeprefix("torch.")] = error
     return result
 
