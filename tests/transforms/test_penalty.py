@@ -220,6 +220,11 @@ def test_the_ratio_pull_toward_zero_is_weight_decay_of_the_landing(pair, strengt
     close(ratio(u, p, p, strength, lr, anchor="zero"), u - pull, scale=norm(u) + norm(p))
 
 
+def test_the_ratio_pull_has_a_learning_rate_of_one_unless_told():
+    u, p, anchor = torch.tensor([0.5, -0.25]), torch.tensor([1.0, 2.0]), torch.zeros(2)
+    same(spd(u, p, anchor, u, 0.5, rule="ratio"), ratio(u, p, anchor, 0.5, lr=1.0))
+
+
 @pytest.mark.parametrize("rule", ["selective", "ratio"])
 def test_each_tensor_has_a_distance_of_its_own(rule):
     p = {name: torch.tensor([3.0 * k, 4.0], dtype=torch.float64) for k, name in enumerate(("v", "w", "x"), 1)}
