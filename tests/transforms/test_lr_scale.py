@@ -198,6 +198,11 @@ def test_a_lokr_module_is_damped_by_the_norm_of_its_kronecker_product(p, damping
     close(rate(p, damping), mapped(lambda x: expected.expand_as(x), p))
 
 
+def test_a_lokr_module_has_the_guides_numbers_unless_told():
+    p = {"q.lokr_w1": torch.tensor([[2.0]]), "q.lokr_w2": torch.tensor([[3.0, 4.0]])}
+    same(once(hf.lokr_lr_scale(), ones(p), p), once(hf.lokr_lr_scale(0.3, ratio=16.0, w2_factor=0.6), ones(p), p))
+
+
 @law(p=lokr_modules())
 def test_the_product_of_norms_is_the_norm_of_the_kronecker_product(p):
     roles = roles_of(p)
