@@ -100,12 +100,13 @@ def per_module(
     Args:
         name: the public name.
         kind: "lora" or "lokr".
-        formula: factors of one module, from stacks whose rows are aligned.
+        formula: factors of one module, from stacks whose rows are aligned: ``p[role]`` is brought together whole,
+            ``p.each(statistic, *roles)`` some modules at a time.
         init: ``init(params by role) -> s`` remembers how a module started: NamedTuples of one number per module.
         roles: the roles the rule acts on.
         hypers: as in `hina_func.lift.per_leaf`; a value per parameter must be the same for all members of a module.
         alike: ``alike(shapes by role)`` is equal for modules that one call of the formula can serve, whatever their
-            shapes, as it asks for nothing but statistics of equal shapes; None for modules that it cannot.
+            shapes, as it asks for nothing but statistics of equal shapes. Without it, modules of equal shapes.
         extra_patterns: see `hina_func.find_adapters`.
     """
     return transformation(
@@ -199,9 +200,11 @@ class PerModule(Link):
         groups: dict[Hashable, list[Table]] = defaultdict(list)
         for i, table in enumerate(self._tables(ctx)):
             members = {role: columns[place.key] for role, place in table.places.items()}
-            kind = self.alike({role: column.shape for role, column in members.items()}) if self.alike else None
-            facts = (tuple(members), frozenset((c.dtype, c.device, c.labels) for c in members.values()), kind)
-            groups[i if kind is None else facts].append(table)
+            key: Hashable = i
+            if self.alike is not None:
+                kind = self.alike({role: column.shape for role, column in members.items()})
+                key = (tuple(members), frozenset((c.dtype, c.device, c.labels) for c in members.values()), kind)
+            groups[key].append(table)
         return groups.values()
 
     def _lead_columns(self, ctx: Context) -> dict[str, Column]:

@@ -224,7 +224,7 @@ def test_a_step_of_tensors_that_fit_no_cache_borrows_next_to_nothing():
     assert peak < min(map(math.prod, (LONG["weight"], LONG["lora_B.weight"]))) / 100
 
 
-@pytest.mark.parametrize("fixed", [(), (16,), (61,), (63,), (250,), (2000,), (16384,)], ids=str)
+@pytest.mark.parametrize("fixed", [(), (0,), (16,), (61,), (63,), (250,), (2000,), (16384,)], ids=str)
 def test_the_compiler_is_shown_short_rows_of_sizes_that_have_nothing_in_common(fixed):
     column = Column("k", ("a", "b"), "lora_b", (7, *fixed), torch.float32, torch.device("cpu"), ())
     piece = pieces.Piece(column, slice(0, 2), (7, *fixed), [0, 1], [torch.empty(7, *fixed)] * 2, {})
@@ -233,3 +233,19 @@ def test_the_compiler_is_shown_short_rows_of_sizes_that_have_nothing_in_common(f
     assert rest == list(fixed)
     assert len({rows, first, *fixed, 1}) == 3 + len(fixed)
     assert first == 3 or first * math.prod(fixed) < 4096
+
+
+def test_a_lora_without_output_rows_takes_a_step_like_others():
+    shapes = {
+        "q.lora_A.weight": (4, 8),
+        "q.lora_B.weight": (0, 4),
+        "k.lora_A.weight": (4, 8),
+        "k.lora_B.weight": (2, 4),
+    }
+    params = {name: torch.nn.Parameter(torch.ones(shape)) for name, shape in shapes.items()}
+    optimizer = hf.Optimizer(params, hf.chain(hf.lora_lr_scale(), hf.scale_by_learning_rate(0.5)), compile=False)
+    for param in params.values():
+        param.grad = torch.ones_like(param)
+    optimizer.step()
+    rate = 1 / ((4 * 4 * 8) ** 0.5 + 1) ** 0.5  # a row of B A is eight fours
+    assert torch.allclose(params["k.lora_B.weight"], torch.tensor(1 - 0.5 * rate))

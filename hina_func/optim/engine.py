@@ -27,7 +27,10 @@ from .program import compiled
 from .rows import Rows
 
 LENGTH = 4001
-"""About how many elements a row has in examples. From 4096 on the compiler adds up in another way, half as fast."""
+"""About how many elements a row has in examples, if it has two dimensions that may be chosen, or fewer.
+
+From 4096 on the compiler adds up in another way, half as fast.
+"""
 
 Step = Callable[[Tensor, Tensor, State, Mapping[str, Any], Mapping[str, Columns]], None]
 """Parameters and gradients of some rows, their state, hyperparameters, factors by path: updates the first and third."""
@@ -88,7 +91,7 @@ class Engine:
         ruled = any(isinstance(inner, ScalesModules) for _, inner in link.places())
         self.adapters = _adapters(rows.layout) if ruled else Layout((), ())
         self.rules = module_rules(link, self.adapters)
-        self.gathered = {c.key: GatheredRows(rows, c, self.room) for c in self.adapters.columns}
+        self.gathered = {c.key: GatheredRows(rows, c) for c in self.adapters.columns}
         self.pieces: list[Piece] = []
         self._steps: dict[tuple[str, Shape], Step] = {}
         self._programs: dict[Any, Callable[..., Any]] = {}
@@ -120,7 +123,7 @@ class Engine:
         if column.shape == () or self.link.reads_shape():
             return column.shape
         first = {f[column.key].shape[1] for f in factors.values() if column.key in f} - {1}
-        return (*first, math.prod(column.shape) // math.prod(first))
+        return (*first, math.prod(column.shape[len(first) :]))
 
     def _step(self, piece: Piece, grads: list[Any], numbers: Numbers, factors: Mapping[str, Columns]) -> None:
         missing = [i for i, grad in enumerate(grads) if grad is None]
@@ -232,7 +235,7 @@ def _example(piece: Piece, tensors: Sequence[Tensor], fixed: Shape) -> list[Tens
     free = (size for size in (61, 11, 13, 17, 19, 23, 29) if size not in fixed)
     rows = 1 if is_long(piece) else next(free)
     inner = list(fixed) or [next(free) for _ in piece.shape[1:]]
-    first = next(size for size in count(max(3, LENGTH // math.prod(inner))) if size not in (rows, *inner))
+    first = next(size for size in count(max(3, LENGTH // max(1, math.prod(inner)))) if size not in (rows, *inner))
     shape = [first, *inner][: len(piece.shape)]
     shape = [1 if size == 1 else other for size, other in zip(piece.shape, shape, strict=True)]
 

@@ -80,10 +80,8 @@ class Room:
 class GatheredRows:
     """The parameters of a column as modules' formulas ask for them: some rows, or a statistic of each row."""
 
-    def __init__(self, rows: Rows, column: Column, room: Room) -> None:
+    def __init__(self, rows: Rows, column: Column) -> None:
         self._params = [rows.params[name] for name in column.names]
-        self._column = column
-        self._room = room
         self._statistics: dict[Callable[[Tensor], Tensor], Tensor] = {}
         self.dtype = column.dtype
         self.height = rows_per_piece(column.shape)
@@ -94,14 +92,7 @@ class GatheredRows:
 
     def __getitem__(self, rows: slice | list[int]) -> Tensor:
         wanted = self._params[rows] if isinstance(rows, slice) else [self._params[row] for row in rows]
-        if len(wanted) == 1:
-            return wanted[0].detach().to(self._column.dtype)[None]
-        if isinstance(rows, list):
-            return torch.stack(wanted).to(self._column.dtype)
-        like = len(wanted), *self._column.shape
-        # a formula sees one stack of a role at a time, so stacks of other roles are safe
-        place = self._room.take(self._column, math.prod(like), self._column.role)
-        return torch.stack(wanted, out=place.view(like))
+        return (torch.stack(wanted) if len(wanted) > 1 else wanted[0].detach()[None]).to(self.dtype)
 
     def each(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
         """Of all rows, piece by piece."""

@@ -203,10 +203,9 @@ def lokr_factors(
 
 
 def alike_lokr(shapes: Mapping[str, Shape]) -> Hashable:
-    """The ranks of a module's factors, which are all that the shapes of its norms and Gram matrices depend on."""
-    if "lokr_t2" in shapes:
-        return None
-    return tuple((role, shape[-1]) for role, shape in shapes.items() if role.endswith("_a"))
+    """The ranks of the factors whose Gram matrices are multiplied; the norm of a Tucker form is one number as it is."""
+    tucker = ("lokr_w2_a",) if "lokr_t2" in shapes else ()
+    return tuple((role, shape[-1]) for role, shape in shapes.items() if role.endswith("_a") and role not in tucker)
 
 
 def lokr_lr_scale(

@@ -18,10 +18,11 @@ def _size(gram: Tensor) -> Tensor:
     return size
 
 
-def row_norms_multiplied(gram_of_a: Tensor, b: Tensor) -> Tensor:
+def row_norms_multiplied(a: Tensor, b: Tensor) -> Tensor:
     """As if nothing cancelled in the product of two factors of a LoRA."""
     rows: Tensor = torch.linalg.vector_norm(b.flatten(2), dim=2)
-    return rows * _size(gram_of_a)
+    size: Tensor = torch.linalg.vector_norm(a.flatten(1), dim=1, keepdim=True)
+    return rows * size
 
 
 def norms_multiplied(columns_of_a: Tensor, rows_of_b: Tensor) -> Tensor:
