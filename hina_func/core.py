@@ -46,7 +46,8 @@ class GradientTransformation(NamedTuple):
     update: Callable[..., tuple[Tree, State]]
 
     def __repr__(self) -> str:
-        return f"GradientTransformation({getattr(self.update, '__self__', None) or self.update})"
+        function = getattr(self.update, "__qualname__", self.update)
+        return f"GradientTransformation({getattr(self.update, '__self__', None) or function})"
 
 
 class EmptyState(NamedTuple):

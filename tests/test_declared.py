@@ -71,6 +71,33 @@ def test_a_declaration_is_refused_that_says_nothing_or_two_things() -> None:
         Declaration(hf.scale(0.5), keeps=(laws.elementwise(),), undecided={"elementwise": "why not"})
 
 
+def shared_out(updates, state, params=None, **extra):
+    """Each update is divided by how many there are, and only dicts are taken."""
+    return {name: None if u is None else u / len(updates) for name, u in updates.items()}, state
+
+
+@pytest.mark.parametrize("law", ["company_independence", "mask_is_removal", "trees_alike"])
+def test_a_law_of_conduct_that_is_declared_broken_must_be(law: str) -> None:
+    assert not refuted(Declaration(hf.scale(0.5), breaks=(law,)))
+
+
+@pytest.mark.parametrize("law", ["company_independence", "trees_alike"])
+def test_a_law_of_conduct_may_be_declared_broken(law: str) -> None:
+    broken = hf.GradientTransformation(lambda params: hf.EmptyState(), shared_out)
+    assert refuted(Declaration(broken, breaks=(law,))) == [law]
+
+
+def refuted(declaration: Declaration) -> list[str]:
+    """What it is declared to break by name, and breaks."""
+    left = {law.name for law in unbroken(declaration, 20)}
+    return [name for name in declaration.breaks if name not in left]
+
+
+def test_a_law_is_made_before_it_is_checked() -> None:
+    with pytest.raises(TypeError, match=r"law must be a law, as laws.determinism\(\) makes one"):
+        check(laws.determinism, hf.scale(0.5))
+
+
 def test_a_question_that_is_undecided_is_neither_kept_nor_broken() -> None:
     open_question = Declaration(hf.scale(0.5), undecided={"elementwise": "nobody looked"})
     assert "elementwise" not in {law.name for law in open_question.kept()}

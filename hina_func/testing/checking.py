@@ -36,7 +36,7 @@ class Law:
     """A statement about every subject of a kind, and what it is tried on.
 
     Args:
-        name: as in `hina_func.testing.laws`.
+        name: as in ``hina_func.testing.laws``.
         statement: one sentence.
         asks: ``asks(subject, example)`` raises `Violation` where the law does not hold.
         examples: what it is tried on.
@@ -100,14 +100,14 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
     """Look for an example of which a law does not hold.
 
     Args:
-        law: from `hina_func.testing.laws`.
-        thing: a `GradientTransformation`, or a factory ``f(parameters) -> torch.optim.Optimizer``.
+        law: from ``hina_func.testing.laws``.
+        thing: a `hina_func.GradientTransformation`, or a factory ``f(parameters) -> torch.optim.Optimizer``.
         profile: "quick", "ci" or "thorough": 40, 300 or 2000 examples.
         seed: another one tries other examples; the same one the same.
 
     Raises:
         Counterexample: the smallest that was found.
-        TypeError: if the law is not about such things.
+        TypeError: if the law is none, or not about such things.
         ValueError: for another profile.
 
     >>> import hina_func as hf
@@ -122,7 +122,10 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
     grads 1  {w: [2.0]}
     step 1: w moved by 2, farther than 1
     """
+    __tracebackhide__ = True
     require_choice(tuple(PROFILES), profile=profile)
+    if not isinstance(law, Law):
+        raise TypeError(f"law must be a law, as laws.determinism() makes one, got {law!r}")
     subject = as_subject(thing)
     if not law.concerns(subject):
         raise TypeError(f"the law {law} is not about subjects like {subject.name}")

@@ -30,8 +30,8 @@ def kind_of(law: Law) -> str:
 
 
 def _is_whole(law: Law) -> Callable[[History], bool]:
-    """Whether scenarios are examples of a law of conduct: of all but those that ask for more than a history."""
-    return lambda history: law.name != "absence"
+    """Which scenarios are examples of a law of conduct: no law's that asks for more than a history, no modules."""
+    return lambda history: law.name != "absence" and "w" in history.params
 
 
 class Undeclared(AssertionError):
@@ -50,10 +50,10 @@ class Undeclared(AssertionError):
 class Declaration:
     """What is known of a transformation or an optimizer: the laws it keeps. It breaks those it does not name.
 
-    Laws of conduct and of composition are kept by all and need not be named; those of `QUESTIONS` are.
+    Laws of conduct and of composition are kept by all and need not be named; those of ``QUESTIONS`` are.
 
     Args:
-        thing: a `GradientTransformation`, or a factory ``f(parameters) -> torch.optim.Optimizer``.
+        thing: a `hina_func.GradientTransformation`, or a factory ``f(parameters) -> torch.optim.Optimizer``.
         keeps: laws with their numbers; those beside the questions, too.
         breaks: names of laws of conduct or composition that it does not keep.
         undecided: a question, as ``"bounded"`` or ``"scale_equivariance(degree=1)"`` -> why it has no answer.
@@ -142,16 +142,21 @@ def unkept(
 def unbroken(declaration: Declaration, examples: int = SEARCHED, seed: int = 0) -> Iterator[Law]:
     """Laws that are not declared, and of which no counterexample was found."""
     for question in declaration.broken():
-        if counterexample(question, declaration.subject, examples, seed) is None:
+        by = Exception if question.law.name in declaration.breaks else Violation
+        if counterexample(question, declaration.subject, examples, seed, by=by) is None:
             yield question.law
 
 
-def counterexample(question: Question, subject: Subject, examples: int, seed: int = 0) -> Counterexample | None:
-    """One of the scenarios, or one of so many that are drawn; not the smallest."""
+def counterexample(
+    question: Question, subject: Subject, examples: int, seed: int = 0, *, by: type[Exception] = Violation
+) -> Counterexample | None:
+    """One of the scenarios, or one of so many that are drawn; not the smallest.
+
+    An error that is not ``by`` says nothing of the law, and is raised.
+    """
     law = question.law
-    found = _refuted(law, question.scenarios(), subject) or search(law, subject, examples, seed, shrink=False)
-    # an error that is no violation says nothing of the law: asked again, it is raised
-    return None if found is None else _refuted(law, [found.example], subject)
+    found = _refuted(law, question.scenarios(), subject, by) or search(law, subject, examples, seed, shrink=False)
+    return None if found is None else _refuted(law, [found.example], subject, by)
 
 
 def _refuted(

@@ -26,12 +26,12 @@ def compare(
     """Look for the fewest steps and elements after which two optimizers or transformations are apart.
 
     Args:
-        one: a `GradientTransformation`, a factory ``f(parameters) -> torch.optim.Optimizer``, or a transformation of
-            optax.
+        one: a `hina_func.GradientTransformation`, a factory ``f(parameters) -> torch.optim.Optimizer``, or a
+            transformation of optax.
         other: what it should do: any of these.
         relative: how far moves may differ, relative to the largest so far.
         ulp: how far parameters may differ instead, in units in the last place of their own or of the step.
-        examples: parameters and gradients; those of `hina_func.testing.strategies.histories` by default.
+        examples: parameters and gradients; those of ``hina_func.testing.strategies.histories`` by default.
         profile: "quick", "ci" or "thorough": 40, 300 or 2000 examples.
         seed: another one tries other examples.
 

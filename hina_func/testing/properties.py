@@ -21,7 +21,7 @@ def given_optimizer(
 
     Args:
         thing: as for `hina_func.testing.check`.
-        examples: what is drawn; `hina_func.testing.strategies.histories` by default.
+        examples: what is drawn; ``hina_func.testing.strategies.histories`` by default.
         profile: "quick", "ci" or "thorough": 40, 300 or 2000 examples.
 
     >>> import hina_func as hf
