@@ -128,7 +128,7 @@ class Border:
 
     def _layout_for(self, given: dict[str, Tensor | None], params: dict[str, Tensor] | None, state: State) -> Layout:
         there = {name: leaf for name, leaf in given.items() if leaf is not None}
-        stray = [] if params is None else [name for name in given if name not in params]
+        stray = [] if params is None else [name for name in there if name not in params]
         if stray:
             raise ValueError(f"updates {stray} have no counterpart: they are not among params")
         for name, leaf in there.items():

@@ -291,13 +291,6 @@ UPDATES = (
         ValueError,
         "updates ['x'] have no counterpart: they are not among params",
     ),
-    Bad(
-        "no gradient, of an unknown parameter",
-        "update",
-        gradient(x=None),
-        ValueError,
-        "updates ['x'] have no counterpart: they are not among params",
-    ),
     Bad("a sparse gradient", "update", gradient(b=torch.ones(3).to_sparse()), ValueError, f"update 'b' {DENSE} sparse"),
     Bad("a complex gradient", "update", gradient(b=torch.ones(3) * 1j), ValueError, f"update 'b' {DENSE} complex64"),
     Bad("an integer gradient", "update", gradient(b=torch.ones(3).long()), ValueError, f"update 'b' {DENSE} int64"),
