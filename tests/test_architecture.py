@@ -49,6 +49,7 @@ FLOORS = (
         "optim.__init__",
         "optim.graph",
         "optim.groups",
+        "optim.homes",
         "optim.numbers",
         "optim.renamed",
         "optim.report",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import count
+from itertools import count, repeat
+from operator import is_not
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -21,8 +22,9 @@ from ..layout import Column, Layout
 from ..link import Context, Link
 from ..links import Around, Partition
 from ..state import map_state, tensors_of
+from .homes import Home
 from .numbers import Numbers, Slot, unpacked
-from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut
+from .pieces import KEY, PIECE, GatheredRows, Piece, Room, Shape, cut, rows_per_piece
 from .program import compiled
 from .rows import Rows
 
@@ -91,13 +93,16 @@ class Engine:
         ruled = any(isinstance(inner, ScalesModules) for _, inner in link.places())
         self.adapters = _adapters(rows.layout) if ruled else Layout((), ())
         self.rules = module_rules(link, self.adapters)
-        self.gathered = {c.key: GatheredRows(rows, c) for c in self.adapters.columns}
+        self.homes: dict[str, Home] | None = None
+        self.gathered: dict[str, GatheredRows] = {}
         self.pieces: list[Piece] = []
         self._steps: dict[tuple[str, Shape], Step] = {}
         self._programs: dict[Any, Callable[..., Any]] = {}
 
     def step(self, grads: Sequence[Tensor | None], hyperparams: Mapping[str, Any]) -> None:
         """One update with these gradients, in the order of the rows' parameters."""
+        if self.homes is not self.rows.homes:
+            self._settle()
         factors = self._factors(hyperparams)
         if not self.pieces:
             shared = {id(rule.find(self.rows.state)) for rule in self.rules}
@@ -105,7 +110,16 @@ class Engine:
             self.pieces = list(cut(self.rows, shapes, shared, self.room))
         numbers = Numbers(hyperparams)
         for piece in self.pieces:
-            self._step(piece, [grads[i] for i in piece.places], numbers, factors)
+            self._step(piece, list(map(grads.__getitem__, piece.places)), numbers, factors)
+
+    def _settle(self) -> None:
+        """Begin, or go on after parameters were moved away. Compiled, they live side by side: nothing is gathered."""
+        if self.homes is None and self.compiled:
+            columns = self.rows.layout.columns
+            self.rows.house(c for c in columns if len(c.names) > 1 and rows_per_piece(c.shape, at_home=True) > 1)
+        self.homes = self.rows.homes
+        self.gathered = {c.key: GatheredRows(self.rows, c) for c in self.adapters.columns}
+        self.pieces = []
 
     def _factors(self, hyperparams: Mapping[str, Any]) -> dict[str, Columns]:
         """Path of a module rule -> what it multiplies the rows of each column with."""
@@ -126,7 +140,7 @@ class Engine:
         return (*first, math.prod(column.shape[len(first) :]))
 
     def _step(self, piece: Piece, grads: list[Any], numbers: Numbers, factors: Mapping[str, Columns]) -> None:
-        missing = [i for i, grad in enumerate(grads) if grad is None]
+        missing = [] if all(map(is_not, grads, repeat(None))) else [i for i, x in enumerate(grads) if x is None]
         if len(missing) == len(grads):
             return
         scales = {path: f[piece.column.key][piece.rows] for path, f in factors.items() if piece.column.key in f}
@@ -140,12 +154,12 @@ class Engine:
         if missing:
             zero = torch.zeros_like(piece.params[0])
             grads = [zero if grad is None else grad for grad in grads]
-        before = [state[missing] for state in piece.kept] if missing else []
-        param, grad = piece.gather(piece.params_room, piece.params), piece.gather(piece.grads_room, grads)
+        before = [x[missing] for x in piece.lasting] if missing else []
+        param, grad = piece.together(piece.params_room), piece.gather(piece.grads_room, grads)
         self._run(piece, param, grad, numbers, scales)
-        for state, rows in zip(piece.kept if missing else (), before, strict=True):
-            state[missing] = rows
-        piece.scatter(missing)
+        for x, rows in zip(piece.lasting if missing else (), before, strict=True):
+            x[missing] = rows
+        piece.land(missing)
 
     def _run(self, piece: Piece, param: Tensor, grad: Tensor, numbers: Numbers, scales: Mapping[str, Tensor]) -> None:
         column = piece.column

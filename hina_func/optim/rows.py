@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain, compress
 from operator import attrgetter, is_
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..core import State
-from ..layout import Layout, Spec, build_layout, compute_dtype, is_column_key, spec_of
+from ..layout import Column, Layout, Spec, build_layout, compute_dtype, is_column_key, spec_of
 from ..link import Context, Link
 from ..state import Entry, entries, map_state, rows_of
+from .homes import Home, moved_together
 from .naming import check_writable
 from .sharding import global_arithmetic, is_sharded, settled, sharding_labels, write
 
@@ -37,7 +38,9 @@ class Rows:
     def __init__(self, link: Link, params: Mapping[str, Tensor], saved: Mapping[Tensor, ParamState]) -> None:
         self.params = dict(params)
         check_writable(self.params)
-        self._facts = _facts(self.params)
+        self._facts = _facts(self.params.values())
+        self.homes: dict[str, Home] = {}
+        self._apart, self._apart_facts = list(self.params.values()), self._facts
         self.sharded = any(map(is_sharded, self.params.values()))
         self.layout = build_layout(
             spec_of(self.params),
@@ -80,7 +83,9 @@ class Rows:
 
     def fits(self, state: Mapping[Tensor, ParamState]) -> bool:
         """Whether parameters and state are still those the columns were built for."""
-        if self._facts != _facts(self.params):
+        if not all(home.holds() for home in self.homes.values()):
+            self._let_stay({key: home for key, home in self.homes.items() if home.holds()})
+        if _facts(self._apart) != self._apart_facts:
             return False
         if len(state) != len(self._seen) or not all(map(is_, state.values(), self._seen)):
             if sum(map(state.__contains__, self.params.values())) != len(self.tracked):
@@ -91,6 +96,18 @@ class Rows:
             self._given = list(chain.from_iterable(self.views[name].values() for name in self.tracked))
         held = list(chain.from_iterable(map(dict.values, self.tracked.values())))
         return len(held) == len(self._given) and all(map(is_, held, self._given))
+
+    def house(self, columns: Iterable[Column]) -> None:
+        """Let the parameters of these columns live side by side, where they can be moved: see ``homes``."""
+        self._let_stay(moved_together(columns, self.params))
+
+    def _let_stay(self, homes: dict[str, Home]) -> None:
+        """Parameters that have left a home, with others of their column, are looked at again in every step."""
+        self.homes = homes
+        at_home = {name for column in self.layout.columns if column.key in homes for name in column.names}
+        apart = [name not in at_home for name in self.params]
+        self._apart = list(compress(self.params.values(), apart))
+        self._apart_facts = tuple(list(compress(facts, apart)) for facts in self._facts)  # type: ignore[assignment]
 
     def check_gradients(self, grads: Sequence[Tensor | None]) -> None:
         """Make sure that gradients, in the order of the parameters, are of the parameters' shapes.
@@ -115,9 +132,8 @@ class Rows:
         write(map(self.tensors.__getitem__, changed), fresh)
 
 
-def _facts(params: Mapping[str, Tensor]) -> tuple[list[torch.Size], list[torch.dtype], list[int]]:
+def _facts(tensors: Collection[Tensor]) -> tuple[list[torch.Size], list[torch.dtype], list[int]]:
     """The shapes, dtypes and devices, in a form that is quick to make and to compare."""
-    tensors = params.values()
     return list(map(_shape, tensors)), list(map(_dtype, tensors)), list(map(Tensor.get_device, tensors))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,17 +30,20 @@ def tensors_in(state: Any) -> Iterator[Tensor]:
 
 def distinct_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of memory that tensors cover; what two of them share counts once."""
-    spans: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    spans: list[tuple[int, int]] = []
     for x in tensors:
         if x.numel():
             extent = 1 + sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
-            spans[x.untyped_storage().data_ptr()].append((x.data_ptr(), x.data_ptr() + extent * x.element_size()))
-    total = 0
-    for of_storage in spans.values():
-        end = 0
-        for first, last in sorted(of_storage):
-            total += max(0, last - max(first, end))
-            end = max(end, last)
+            spans.append((x.data_ptr(), x.data_ptr() + extent * x.element_size()))
+    return _covered(spans)
+
+
+def _covered(spans: Iterable[tuple[int, int]]) -> int:
+    """Bytes between first and last addresses; storages may overlap, as a column and its rows do."""
+    total = end = 0
+    for first, last in sorted(spans):
+        total += max(0, last - max(first, end))
+        end = max(end, last)
     return total
 
 
@@ -53,8 +55,8 @@ def live_bytes(device: str) -> int:
         return torch.cuda.memory_allocated()
     tensors = (x for x in gc.get_objects() if type(x) in (Tensor, Parameter))
     found = (x for x in tensors if x.device.type == device and x.layout == torch.strided)
-    storages = {storage.data_ptr(): storage.nbytes() for storage in (x.untyped_storage() for x in found)}
-    return sum(storages.values())
+    storages = (x.untyped_storage() for x in found)
+    return _covered((storage.data_ptr(), storage.data_ptr() + storage.nbytes()) for storage in storages)
 
 
 def borrowed(step: Callable[[], Any], device: str) -> tuple[int, int]:

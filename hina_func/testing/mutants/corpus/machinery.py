@@ -200,10 +200,16 @@ CORPUS = (
         ("hina_adamw with caution",),
     ),
     Mutant(
-        "An optimizer keeps the state of missing gradients going", ENGINE, ("state[missing] = rows", "pass"), ("adamw",)
+        "An optimizer keeps the state of missing gradients going",
+        "optim.pieces.Piece.__post_init__",
+        ("self.lasting = list(self.kept)", "self.lasting = []"),
+        ("adamw",),
     ),
     Mutant(
-        "An optimizer moves what has no gradient", ENGINE, ("piece.scatter(missing)", "piece.scatter([])"), ("adamw",)
+        "An optimizer moves what has no gradient",
+        ENGINE,
+        ("piece.land(missing)", "piece.land([])"),
+        ("adamw",),
     ),
     Mutant(
         "An optimizer writes to the gradients",
