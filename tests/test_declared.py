@@ -69,6 +69,8 @@ def test_a_declaration_is_refused_that_says_nothing_or_two_things() -> None:
         Declaration(hf.scale(0.5), undecided={"elementwise()": "no parentheses"})
     with pytest.raises(ValueError, match="keeps elementwise and has it undecided"):
         Declaration(hf.scale(0.5), keeps=(laws.elementwise(),), undecided={"elementwise": "why not"})
+    with pytest.raises(ValueError, match="keeps purity and breaks it"):
+        Declaration(hf.scale(0.5), keeps=(laws.purity(),), breaks=("purity",))
 
 
 def shared_out(updates, state, params=None, **extra):
@@ -85,6 +87,12 @@ def test_a_law_of_conduct_that_is_declared_broken_must_be(law: str) -> None:
 def test_a_law_of_conduct_may_be_declared_broken(law: str) -> None:
     broken = hf.GradientTransformation(lambda params: hf.EmptyState(), shared_out)
     assert refuted(Declaration(broken, breaks=(law,))) == [law]
+
+
+def test_a_law_that_is_declared_broken_and_holds_is_to_be_taken_out_of_breaks() -> None:
+    halved = DECLARED["scale"]
+    with pytest.raises(Undeclared, match=r"(?s)  purity\(\): .*what breaks= names, take out of it$"):
+        check_declared(Declaration(halved.thing, halved.keeps, breaks=("purity",)))
 
 
 def refuted(declaration: Declaration) -> list[str]:

@@ -198,6 +198,20 @@ def test_a_parameter_that_is_moved_away_is_found():
     assert equal(params, reference)
 
 
+def test_another_shape_in_its_own_memory_is_refused():
+    params = made()
+    opt = optimizer(params)
+    step(opt, params, 0)
+    before = {name: p.clone() for name, p in params.items()}
+    params["w1"].data = params["w1"].data.view(SHAPE[::-1])
+    for p in params.values():
+        p.grad = torch.ones_like(p)
+    with pytest.raises(ValueError, match=r"'w1' must have the shape \(3, 5\) of its parameter and state, got \(5, 3\)"):
+        opt.step()
+    params["w1"].data = params["w1"].data.view(SHAPE)
+    assert equal(params, before)
+
+
 def test_numbers_written_by_hand_are_taken_up():
     params, reference = made(), made()
     held = [p.detach() for p in reference.values()]

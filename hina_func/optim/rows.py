@@ -107,7 +107,12 @@ class Rows:
         at_home = {name for column in self.layout.columns if column.key in homes for name in column.names}
         apart = [name not in at_home for name in self.params]
         self._apart = list(compress(self.params.values(), apart))
-        self._apart_facts = tuple(list(compress(facts, apart)) for facts in self._facts)  # type: ignore[assignment]
+        shapes, dtypes, devices = self._facts
+        self._apart_facts = (
+            list(compress(shapes, apart)),
+            list(compress(dtypes, apart)),
+            list(compress(devices, apart)),
+        )
 
     def check_gradients(self, grads: Sequence[Tensor | None]) -> None:
         """Make sure that gradients, in the order of the parameters, are of the parameters' shapes.
@@ -120,8 +125,9 @@ class Rows:
         if found != shapes:
             name, shape, got = next(x for x in zip(self.params, shapes, found, strict=True) if x[1] != x[2])
             raise ValueError(
-                f"the gradient of {name!r} must have its parameter's shape {tuple(shape)}, got {tuple(got)}; "
-                "after param.data was replaced it must be computed anew"
+                f"the gradient of {name!r} must have the shape {tuple(shape)} of its parameter and state, "
+                f"got {tuple(got)}; a parameter keeps its shape, and after param.data was replaced its gradient "
+                "must be computed anew"
             )
 
     def commit(self, new: State) -> None:

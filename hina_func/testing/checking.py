@@ -88,7 +88,11 @@ class Counterexample(AssertionError):
         super().__init__(f"{subject.name} breaks the law {law}\n{law.statement}\n{_shown(example)}\n{reason}")
 
     def replay(self) -> None:
-        """Ask the law again, of this example alone."""
+        """Ask the law again, of this example alone.
+
+        Raises:
+            Violation: if it breaks the law again; or the error that it ends in.
+        """
         self.law.asks(self.subject, self.example)
 
 

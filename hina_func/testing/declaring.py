@@ -37,12 +37,15 @@ def _is_whole(law: Law) -> Callable[[History], bool]:
 class Undeclared(AssertionError):
     """Laws that nothing was found to break, and that are not declared; they are its ``laws``."""
 
-    def __init__(self, laws: Sequence[Law], subject: Subject, tried: int) -> None:
-        self.laws, self.subject = tuple(laws), subject
+    def __init__(self, laws: Sequence[Law], declaration: Declaration, tried: int) -> None:
+        self.laws, self.subject = tuple(laws), declaration.subject
         found = "".join(f"  {law}: {law.statement}\n" for law in laws)
+        advice = "declare it in keeps=, or say in undecided= why it is not known"
+        if any(law.name in declaration.breaks for law in laws):
+            advice += "; what breaks= names, take out of it"
         super().__init__(
-            f"{subject.name} does not declare what nothing breaks, the scenarios and {tried} examples:\n{found}"
-            "declare it in keeps=, or say in undecided= why it is not known"
+            f"{self.subject.name} does not declare what nothing breaks, the scenarios and {tried} examples:\n"
+            f"{found}{advice}"
         )
 
 
@@ -60,7 +63,7 @@ class Declaration:
 
     Raises:
         TypeError: if a law is not about such things.
-        ValueError: if a name is not that of such a law, or a question has two answers.
+        ValueError: if a name is not that of such a law, or a law or a question has two answers.
 
     >>> import hina_func as hf
     >>> from hina_func.testing import Declaration, laws
@@ -80,6 +83,8 @@ class Declaration:
         for law in self.keeps:
             if not law.concerns(self.subject):
                 raise TypeError(f"the law {law} is not about subjects like {self.subject.name}")
+            if law.name in self.breaks:
+                raise ValueError(f"{self.subject.name} keeps {law.name} and breaks it")
         for name in self.breaks:
             require_choice(tuple(law.name for law in self._promises()), breaks=name)
         for name in self.undecided:
@@ -197,6 +202,6 @@ def check_declared(declaration: Declaration, *, profile: str = "quick", seed: in
     tried = max(SEARCHED, PROFILES[profile])
     undeclared = list(unbroken(declaration, tried, seed))
     if undeclared:
-        raise Undeclared(undeclared, declaration.subject, tried)
+        raise Undeclared(undeclared, declaration, tried)
     for found in unkept(declaration, PROFILES[profile], seed):
         raise found
