@@ -95,6 +95,13 @@ def test_a_law_that_is_declared_broken_and_holds_is_to_be_taken_out_of_breaks() 
         check_declared(Declaration(halved.thing, halved.keeps, breaks=("purity",)))
 
 
+def test_a_bound_of_one_is_a_promise_too_many_for_adam() -> None:
+    known = DECLARED["scale_by_adam"]
+    kept = [law for law in known.keeps if law.name != "bounded"]
+    with pytest.raises(Counterexample, match=r"(?s)breaks the law bounded\(limit=1.05\).* farther than 1.05$"):
+        check_declared(Declaration(known.thing, [laws.bounded(limit=1.05), *kept]))
+
+
 def refuted(declaration: Declaration) -> list[str]:
     """What it is declared to break by name, and breaks."""
     left = {law.name for law in unbroken(declaration, 20)}

@@ -10,14 +10,17 @@ import torch
 from bench.costs import borrowed
 from catalog import ROWS, draw
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import hina_func as hf
 from hina_func.border import link_of
 from hina_func.layout import Column
 from hina_func.links import as_whole
+from hina_func.numerics import sign
 from hina_func.optim import engine, pieces
 from hina_func.optim.fused import as_adamw
 from hina_func.optim.program import compiled as compiled_program
+from hina_func.optim.program import select_signs
 
 COMPILED = ("scale_by_adopt_tam", "lora_lr_scale")
 """A sample, as every one takes a while; ``--compile-all`` compiles the others too."""
@@ -233,6 +236,16 @@ def test_the_compiler_is_shown_short_rows_of_sizes_that_have_nothing_in_common(f
     assert rest == list(fixed)
     assert len({rows, first, *fixed, 1}) == 3 + len(fixed)
     assert first == 3 or first * math.prod(fixed) < 4096
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_signs_are_selected_to_the_bit(dtype):
+    smallest = torch.finfo(dtype).smallest_normal
+    x = torch.tensor([[0.0, -0.0, math.nan, math.inf], [-math.inf, smallest, -smallest, -1.0]], dtype=dtype)
+    program = make_fx(lambda x, y: sign(x) - sign(y), tracing_mode="symbolic")(x, x.clone())
+    select_signs(program, dtype)
+    assert torch.ops.aten.sign.default not in {node.target for node in program.graph.nodes}
+    torch.testing.assert_close(program(x, x.flip(0)), sign(x) - sign(x.flip(0)), rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_lora_without_output_rows_takes_a_step_like_others():

@@ -75,6 +75,21 @@ def test_every_law_of_conduct_is_asked_where_none_is_named(pytester: pytest.Pyte
     assert result.parseoutcomes()["passed"] >= 10
 
 
+def test_a_law_is_made_before_it_is_asked(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        import hina_func as hf
+        from hina_func.testing import laws
+
+        @pytest.mark.optimizers(hf.scale(1.0), laws=[laws.elementwise])
+        def test_laws(optimizer, law):
+            pass
+        """
+    )
+    run(pytester).stdout.fnmatch_lines(["*TypeError: law must be a law, as laws.determinism() makes one, got *"])
+
+
 def test_without_the_mark_nothing_happens(pytester: pytest.Pytester) -> None:
     """Fixtures of these names are the user's."""
     pytester.makepyfile(

@@ -185,7 +185,7 @@ def test_a_hunt_ends_in_time_with_what_it_has() -> None:
     law = laws.bounded(limit=0.02)
     with patch("hina_func.testing.checking.process_time", lambda: next(clock)):
         early = hunt(law, as_subject(original), 300, 0, seconds=0)
-        late = hunt(law, as_subject(original), 300, 0, seconds=60)
+        late = hunt(law, as_subject(original), 300, 0, seconds=75)
     assert early == (None, 0, False)
     assert not late.in_time
     assert "farther than" in late.counterexample.reason

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.subgraph_rewriter import replace_pattern
 
+from ..numerics import sign
 from .graph import has_elements, is_number, once, register_lowerings
 from .landing import land_first
 
@@ -46,11 +48,22 @@ def compiled(
     if recompute:
         land_first(graph_module.graph)
     if example[0].device.type == "cpu":
+        select_signs(graph_module, example[0].dtype)
         compute_rows_once(graph_module.graph)
     graph_module.recompile()
     with torch._inductor.config.patch(CONTRACTING | (RECOMPUTING if recompute else {})):
         program: Callable[..., Sequence[Tensor]] = torch._inductor.standalone_compile(graph_module, list(example))
     return program
+
+
+def select_signs(graph_module: fx.GraphModule, dtype: torch.dtype) -> None:
+    """Form every `numerics.sign` by selections, which takes the compiler half as many operations."""
+    x = torch.empty(1, dtype=dtype)
+    replace_pattern(graph_module, make_fx(sign)(x), make_fx(_selected)(x))
+
+
+def _selected(x: Tensor) -> Tensor:
+    return torch.where(x > 0, 1, torch.where(x < 0, -1, x - x))
 
 
 def compute_rows_once(graph: fx.Graph) -> None:

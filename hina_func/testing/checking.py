@@ -128,14 +128,19 @@ def check(law: Law, thing: Any, *, profile: str = "quick", seed: int = 0) -> Non
     """
     __tracebackhide__ = True
     require_choice(tuple(PROFILES), profile=profile)
-    if not isinstance(law, Law):
-        raise TypeError(f"law must be a law, as laws.determinism() makes one, got {law!r}")
+    require_law(law)
     subject = as_subject(thing)
     if not law.concerns(subject):
         raise TypeError(f"the law {law} is not about subjects like {subject.name}")
     found = search(law, subject, PROFILES[profile], seed)
     if found is not None:
         raise found
+
+
+def require_law(law: Any) -> None:
+    """The argument is a law, not the function that makes one."""
+    if not isinstance(law, Law):
+        raise TypeError(f"law must be a law, as laws.determinism() makes one, got {law!r}")
 
 
 def search(law: Law, subject: Subject, examples: int, seed: int, *, shrink: bool = True) -> Counterexample | None:

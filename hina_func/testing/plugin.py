@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from .checking import check
+from .checking import check, require_law
 from .laws import CONDUCT
 from .subjects import as_subject
 
@@ -37,6 +37,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("optimizer", subjects, ids=str)
         return
     laws = mark.kwargs.get("laws") or CONDUCT
+    for law in laws:
+        require_law(law)
     pairs = [(subject, law) for subject in subjects for law in laws if law.concerns(subject)]
     metafunc.parametrize(("optimizer", "law"), pairs, ids=[f"{subject}-{law}" for subject, law in pairs])
 

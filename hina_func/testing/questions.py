@@ -14,6 +14,7 @@ from torch import Tensor
 from . import laws
 from .checking import Law
 from .laws.adapters import Regauged
+from .laws.bounds import far_histories
 from .strategies import (
     History,
     constant,
@@ -198,7 +199,7 @@ QUESTIONS: tuple[Question, ...] = (
         lambda h: (h, 0),
         lambda h: (h, 1),
     ),
-    _asked_of(laws.bounded(limit=ENORMOUS), histories(params=_everything, max_steps=6)),
+    _asked_of(laws.bounded(limit=ENORMOUS), far_histories(_everything)),
     Question(laws.no_blow_up(limit=ENORMOUS), fits=_is_fresh),
     *(
         _asked_of(make(sign=sign), _anything)

@@ -65,15 +65,11 @@ def rms_bound(lr: float, decay: float, source: str) -> Claim:
     return Claim(laws.bounded(limit=limit), f"{source}: g / sqrt(v) with v >= (1 - decay) g^2")
 
 
-def adopt_bound(lr: float, b1: float = 0.9, steps: int = 6) -> Claim:
+def adopt_bound(lr: float, b1: float = 0.9) -> Claim:
     """What clipping to the fourth root of the step leaves of ADOPT's momentum; its first step only looks."""
-    limits, m = [0.0], 0.0
-    for step in range(1, steps):
-        m = b1 * m + (1 - b1) * step**0.25
-        limits.append(lr * m)
 
     def clipped(step: int) -> float:
-        return limits[min(step, steps) - 1]
+        return lr * (1 - b1) * sum(math.pow(b1, step - 1 - past) * math.pow(past, 0.25) for past in range(1, step))
 
     return Claim(
         laws.bounded(limit=clipped),

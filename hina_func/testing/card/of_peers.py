@@ -46,7 +46,7 @@ HEAVYBALL: Rows = (
     ("RMSprop", {}, []),
     ("SFAdamW", {}, []),
     ("SGD", {}, []),
-    ("SignLaProp", {}, [sign_bound(LR * EXACT, HEAVYBALL_DOCS)]),
+    ("SignLaProp", {}, []),
 )
 
 

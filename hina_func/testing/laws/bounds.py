@@ -10,8 +10,8 @@ import torch
 from ...compose import chain
 from ...transforms.scale import scale
 from ..checking import Violation, law
-from ..strategies import History, histories, lokr_modules, lora_modules, over, vanishing, zero_first
-from ..subjects import Subject, Transform, moves
+from ..strategies import History, growing, histories, lokr_modules, lora_modules, over, vanishing, zero_first
+from ..subjects import Subject, Transform, Values, moves
 
 ROUNDING, ROUNDING_OF_SQUARES = 1e-9, 1e-13
 
@@ -19,7 +19,12 @@ Limit = float | Callable[[int], float]
 """How far an element may go: at any step, or at step 1, 2, ..."""
 
 
-@law(histories(max_steps=6))
+def far_histories(params: st.SearchStrategy[Values] | None = None) -> st.SearchStrategy[History]:
+    """What may move an element far: anything for a few steps, or gradients that grow for many."""
+    return histories(params=params, max_steps=6) | histories(params=params, patterns=[growing], max_steps=24)
+
+
+@law(far_histories())
 def bounded(subject: Subject, history: History, *, limit: Limit) -> None:
     """No element ever moves farther than the limit.
 

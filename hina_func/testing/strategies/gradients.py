@@ -152,6 +152,13 @@ def vanishing(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     return [scaled(2.0 ** (-6 * i), first) for i in range(steps)]
 
 
+def growing(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
+    """A gradient that grows by the same factor at every step, which takes Adam farther than any other."""
+    factor = draw(st.sampled_from([2.0, 1.5, 1.25, 1.125]))
+    first = draw(like(params, nonzero))
+    return [scaled(factor**i, first) for i in range(steps)]
+
+
 def collinear(draw: st.DrawFn, params: Values, steps: int) -> list[Values]:
     """A multiple of the parameter, which a projection takes away."""
     return [scaled(draw(nonzero), params) for _ in range(steps)]
@@ -175,7 +182,7 @@ PATTERNS: tuple[Pattern, ...] = (
     sparse,
     adversarial_signs,
 )
-"""How gradients may follow each other, the simplest to read first."""
+"""How gradients may follow each other in a few steps, the simplest to read first."""
 
 
 @st.composite

@@ -85,7 +85,7 @@ CORPUS = (
     Mutant(
         "A sign makes zeros of NaN",
         "numerics.sign",
-        ("torch.where(x > 0, 1, torch.where(x < 0, -1, x - x))", "torch.sign(x)"),
+        ("torch.maximum(x.sign(), x.clamp_max(-2))", "torch.sign(x)"),
         ("grams", "lion"),
     ),
     Mutant("The projection is not brought back to size", ORTHOGONAL, (RESCALED, "rest"), ("orthogonal",)),
