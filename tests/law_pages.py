@@ -108,7 +108,8 @@ WHY = {
     "pause_response": "A zero between two gradients of different size: what was clipped, corrected or kept in which "
     "order shows in the moves after it.",
     "permutation_equivariance": "A sum over a tensor does not depend on the order of its terms.",
-    "precision": "A formula that is well conditioned turns a rounding error into one of the same size.",
+    "precision": "A formula that is well conditioned turns a rounding error into one of the same size. What "
+    "cancels has no direction left, and a formula that asks for one is not.",
     "pull": "Without gradients all that moves is the decay, at the rate its schedule and its bounds give.",
     "purity": "State goes in and comes out; what was given may be needed again, for a retry or another branch.",
     "rate_gauge": "Rates are functions of the product, which a gauge leaves alone.",

@@ -103,6 +103,15 @@ SCENARIOS: Mapping[str, History] = {
     "landing on zero": _plain([2.0, 1.0], [-2.0, -1.0], [-1.0, 1.0]),
     "landing near zero": _plain([2.0, 1.0], [-2.03125, -1.0], [-1.0, 1.0]),
     "walking to zero": _plain([2.0], [-1.0], [-1.0], [-1.0]),
+    "back where it began, and at zero": History(
+        _tensors({"w": [1.0], "v": [-7 - 2.0**-21]}),
+        [
+            _tensors({"w": [7 + 2.0**-21], "v": [1 + 2.0**-23]}),
+            _tensors({"w": [-7 - 2.0**-21], "v": [5.0]}),
+            _tensors({"w": [-7.0], "v": [1 + 3 * 2.0**-23]}),
+            _tensors({"w": [1.0], "v": [-1.0]}),
+        ],
+    ),
     "two parameters": History(
         _tensors({"w": [2.0], "v": [1.0, 8.0]}),
         [_tensors({"w": [1.0], "v": [3.0, -2.0]}), _tensors({"w": [-8.0], "v": [1.0, 4.0]})],

@@ -35,6 +35,9 @@ ASCENDING = (laws.first_step_descends(sign=1), laws.never_against_the_gradient(s
 DESCENDING = (laws.first_step_descends(sign=-1), laws.never_against_the_gradient(sign=-1))
 """Of steps that are each against the gradient."""
 
+NOISE = ("precision",)
+"""What cancels, a momentum or the way from an anchor, leaves rounding noise; the cosine of noise is 1 or -1."""
+
 STARTS_UP = laws.first_step_descends(sign=1)
 STARTS_DOWN = laws.first_step_descends(sign=-1)
 

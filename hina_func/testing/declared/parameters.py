@@ -8,7 +8,7 @@ import hina_func as hf
 
 from .. import laws
 from ..declaring import Declaration
-from .common import ANYWHERE, ASCENDING, ELEMENTWISE, LINEAR, QUIET, STARTS_UP, WHOLE
+from .common import ANYWHERE, ASCENDING, ELEMENTWISE, LINEAR, NOISE, QUIET, STARTS_UP, WHOLE
 
 RATE = (laws.sign_symmetry(), laws.shape_independence(), laws.continuity(), *QUIET, *ASCENDING)
 DECAY = (
@@ -34,10 +34,11 @@ PARAMETERS: Mapping[str, Declaration] = {
         (laws.sign_symmetry(), laws.homogeneity(), *ELEMENTWISE, *ASCENDING, laws.decay_shrinks(sign=1)),
     ),
     "dynamic_wd": Declaration(hf.dynamic_wd(0.1, transition_steps=2), DECAY),
-    "spd_penalty": Declaration(hf.spd_penalty(0.5, anchor="zero"), (*PENALTY, STARTS_UP)),
+    "spd_penalty": Declaration(hf.spd_penalty(0.5, anchor="zero"), (*PENALTY, STARTS_UP), NOISE),
     "spd_penalty (init)": Declaration(
         hf.spd_penalty(0.5),
         (*PENALTY, STARTS_UP, *ANYWHERE, laws.scale_equivariance(degree=1), laws.monotone_decay()),
+        NOISE,
     ),
     "spd_penalty (ratio)": Declaration(hf.spd_penalty(0.5, rule="ratio", learning_rate=0.1), PENALTY),
 }

@@ -15,6 +15,7 @@ from .common import (
     DESCENDING,
     ELEMENTWISE,
     LINEAR,
+    NOISE,
     QUIET,
     STARTS_DOWN,
     STARTS_UP,
@@ -29,8 +30,6 @@ from .common import (
 NUMBER = (*LINEAR, *ELEMENTWISE, *ANYWHERE, *QUIET, laws.monotone_decay())
 MOMENTS = (laws.sign_symmetry(), *ANYWHERE, *ELEMENTWISE, *QUIET, STARTS_UP)
 ADAM, NADAM = adam_limit(0.9, 0.99), nadam_limit(0.9, 0.99)
-NOISE = ("precision",)
-"""A momentum that cancels leaves rounding noise, and the cosine of noise is 1 or -1."""
 
 SCALES: Mapping[str, Declaration] = {
     "scale": Declaration(hf.scale(0.5), (*NUMBER, *ASCENDING)),
