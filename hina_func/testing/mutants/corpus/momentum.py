@@ -166,7 +166,7 @@ CORPUS = (
     Mutant(
         "Lion sees the size of gradients",
         LION,
-        ("sign(b1 * s.mu + (1 - b1) * u)", "sign(b1 * s.mu + (1 - b1) * torch.tanh(u))"),
+        ("sign(b1 * s.mu + (1 - b1) * u)", "sign(b1 * s.mu + (1 - b1) * u ** 3)"),
         ("lion",),
     ),
     Mutant(
