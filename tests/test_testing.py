@@ -183,9 +183,10 @@ def test_a_subject_may_refuse_examples() -> None:
 def test_a_hunt_ends_in_time_with_what_it_has() -> None:
     clock = count()
     law = laws.bounded(limit=0.02)
+    whole = hunt(law, as_subject(original), 300, 0)
     with patch("hina_func.testing.checking.process_time", lambda: next(clock)):
         early = hunt(law, as_subject(original), 300, 0, seconds=0)
-        late = hunt(law, as_subject(original), 300, 0, seconds=75)
+        late = hunt(law, as_subject(original), 300, 0, seconds=whole.examples - 2)
     assert early == (None, 0, False)
     assert not late.in_time
     assert "farther than" in late.counterexample.reason
