@@ -69,6 +69,8 @@ def test_a_declaration_is_refused_that_says_nothing_or_two_things() -> None:
         Declaration(hf.scale(0.5), undecided={"elementwise()": "no parentheses"})
     with pytest.raises(ValueError, match="keeps elementwise and has it undecided"):
         Declaration(hf.scale(0.5), keeps=(laws.elementwise(),), undecided={"elementwise": "why not"})
+    with pytest.raises(TypeError, match=r"law must be a law, as laws.determinism\(\) makes one"):
+        Declaration(hf.scale(0.5), keeps=(laws.elementwise,))
     with pytest.raises(ValueError, match="keeps purity and breaks it"):
         Declaration(hf.scale(0.5), keeps=(laws.purity(),), breaks=("purity",))
 

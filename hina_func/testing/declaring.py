@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checks import require_choice
 from . import laws
-from .checking import PROFILES, Counterexample, Law, Violation, drawn, reason_of, search
+from .checking import PROFILES, Counterexample, Law, Violation, drawn, reason_of, require_law, search
 from .questions import QUESTIONS, Question
 from .strategies import History
 from .subjects import Subject, as_subject
@@ -62,7 +62,7 @@ class Declaration:
         undecided: a question, as ``"bounded"`` or ``"scale_equivariance(degree=1)"`` -> why it has no answer.
 
     Raises:
-        TypeError: if a law is not about such things.
+        TypeError: if a law is none, or not about such things.
         ValueError: if a name is not that of such a law, or a law or a question has two answers.
 
     >>> import hina_func as hf
@@ -81,6 +81,7 @@ class Declaration:
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", as_subject(self.thing))
         for law in self.keeps:
+            require_law(law)
             if not law.concerns(self.subject):
                 raise TypeError(f"the law {law} is not about subjects like {self.subject.name}")
             if law.name in self.breaks:
