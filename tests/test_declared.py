@@ -140,6 +140,13 @@ def test_a_false_declaration_is_refuted() -> None:
         found[0].replay()
 
 
+def test_a_transformation_that_writes_into_gradients_spoils_no_scenario() -> None:
+    halved = hf.stateless(lambda updates, params: {name: u.mul_(0.5) for name, u in updates.items()})
+    with pytest.raises(Counterexample, match=r"breaks the law purity\(\)"):
+        check_declared(Declaration(halved, DECLARED["scale"].keeps))
+    check_declared(DECLARED["clip_by_value"])
+
+
 def test_a_modest_declaration_is_refused() -> None:
     modest = Declaration(hf.trace(0.9), [law for law in DECLARED["trace"].keeps if law.name != "continuity"])
     with pytest.raises(Undeclared, match=r"does not declare .*\n  continuity\(\): A gradient changed by a hair"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from itertools import count
 from typing import Any
@@ -212,6 +213,41 @@ def test_a_counterexample_replays() -> None:
     found = broken(laws.bounded(limit=0.02), original)
     with pytest.raises(AssertionError, match="farther than"):
         found.replay()
+
+
+@pytest.mark.parametrize("law", [laws.elementwise(), laws.equals(other=hf.scale(2.0))])
+def test_what_an_update_writes_into_is_a_copy(law: Law) -> None:
+    """A transform that doubles gradients in place moves by twice the gradient, whoever asks how often."""
+    check(law, hf.stateless(peeks))
+
+
+def test_a_counterexample_shows_the_gradients_that_it_was_found_with() -> None:
+    found = broken(laws.bounded(limit=1.0), hf.stateless(peeks))
+    assert found.reason == f"step 1: w moved by {2 * found.example.grads[0]['w'].abs().max():g}, farther than 1"
+    for _ in range(2):
+        with pytest.raises(AssertionError, match=re.escape(found.reason)):
+            found.replay()
+
+
+def test_a_move_is_recorded_as_it_was() -> None:
+    """A transform that returns what it keeps, and writes there at the next step."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        return {name: state[name].add_(u) for name, u in updates.items()}, state
+
+    summed = hf.GradientTransformation(lambda params: {name: torch.zeros_like(p) for name, p in params.items()}, update)
+    check(laws.constant_response(response=lambda g, t: t * g), summed)
+    assert "wrote into what it was given" in broken(laws.purity(), summed).reason
+
+
+def test_gradients_come_in_the_order_of_the_parameters() -> None:
+    """So trees can be taken apart and put together by place, as torch's do."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        assert list(updates) == list(params)
+        return updates, state
+
+    check(laws.company_independence(), hf.GradientTransformation(lambda params: hf.EmptyState(), update))
 
 
 def test_the_same_seed_finds_the_same() -> None:

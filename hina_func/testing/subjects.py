@@ -78,11 +78,15 @@ class TransformRun:
         self.tx = tx
         self.values = {name: param.clone() for name, param in params.items()}
         self.state = tx.init(self.values)
+        self.given: dict[str, Tensor | None] = {}
+        """The gradients of the last step, as the transformation left them."""
 
     def step(self, grads: Gradients) -> Values:
-        updates, self.state = self.tx.update(dict(grads), self.state, self.values)
+        # copies in both directions: what is written into must not be an example, nor a move that was recorded
+        self.given = {name: _copy(grads[name]) for name in self.values if name in grads}
+        updates, self.state = self.tx.update(self.given, self.state, self.values)
         self.values = apply_updates(self.values, updates)
-        there = {name: update for name, update in updates.items() if update is not None}
+        there = {name: update.clone() for name, update in updates.items() if update is not None}
         return {name: there.get(name, torch.zeros_like(param)) for name, param in self.values.items()}
 
     def params(self) -> Values:
@@ -151,8 +155,7 @@ class TorchRun:
     def hand_over(self, grads: Gradients) -> None:
         """Put gradients where an optimizer looks for them."""
         for name, param in self.live.items():
-            grad = grads.get(name)
-            param.grad = None if grad is None else grad.clone()
+            param.grad = _copy(grads.get(name))
 
     def params(self) -> Values:
         return {name: param.detach().clone() for name, param in self.live.items()}
@@ -207,6 +210,10 @@ class FunctionalRun:
 
     def load(self, saved: Any) -> None:
         self.state = saved
+
+
+def _copy(grad: Tensor | None) -> Tensor | None:
+    return None if grad is None else grad.clone()
 
 
 def _arrays(values: Gradients) -> dict[str, Any]:
