@@ -134,7 +134,7 @@ def lokr(modules: int) -> dict[str, torch.nn.Parameter]:
     shapes: dict[str, tuple[int, ...]] = {"weight": (6, 5)}
     for i in range(modules):
         shapes |= {f"m{i}.lokr_w1": (2, 2), f"m{i}.lokr_w2_a": (5 + i % 2, 3), f"m{i}.lokr_w2_b": (3, 7)}
-    return {name: torch.nn.Parameter(x / 16) for name, x in draw(1, torch.float32, shapes).items()}
+    return {name: torch.nn.Parameter(x / 64) for name, x in draw(1, torch.float32, shapes).items()}
 
 
 def train(params: dict[str, torch.nn.Parameter], steps: int, compile: Any, **group: Any) -> list[dict[str, Tensor]]:
